@@ -1,0 +1,134 @@
+"""The command line. The only place that reads arguments and the environment.
+
+Exit statuses are those of sysexits.h: 66, a file that was named is not there; 78, the
+configuration cannot be used; 2, wrong arguments.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from edge import __version__, logs
+from edge.config import AbsolutePath, Config, decode_config
+from edge.errors import ConfigError
+from edge.keys import obtain_keys
+
+SYSTEM_CONFIG = Path("/etc/edge/edge.toml")
+BUILT_IN = "built-in defaults"
+STDERR = 2
+
+logger = logging.getLogger(__name__)
+
+
+class InputError(ConfigError):
+    """The configuration file that was named cannot be read."""
+
+
+def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Run one command; returns the process's exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments, environment)
+    except InputError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return os.EX_NOINPUT
+    except ConfigError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return os.EX_CONFIG
+
+
+def state_directory(config: Config, environment: Mapping[str, str]) -> Path | None:
+    """Return the configured directory, else systemd's, else the user's (XDG base directories)."""
+    if config.supervisor.state_directory is not None:
+        return Path(config.supervisor.state_directory)
+    if from_systemd := environment.get("STATE_DIRECTORY"):
+        return Path(from_systemd.split(":")[0])
+    xdg, home = environment.get("XDG_STATE_HOME", ""), environment.get("HOME", "")
+    if xdg.startswith("/"):  # the XDG specification says to ignore relative ones
+        return Path(xdg, "edge")
+    return Path(home, ".local", "state", "edge") if home.startswith("/") else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge", description="A WebRTC voice edge appliance.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run the appliance until it is told to stop")
+    check = commands.add_parser("check-config", help="say what is wrong with a configuration file")
+    lookup = f"(without it: $EDGE_CONFIG, else {SYSTEM_CONFIG} if it is there, else the defaults)"
+    run.add_argument("--config", metavar="FILE", type=Path, help=f"configuration {lookup}")
+    check.add_argument(
+        "config", metavar="FILE", type=Path, nargs="?", help=f"configuration {lookup}"
+    )
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    config, source = _load(arguments.config, environment)
+    journal = logs.is_journal(environment.get("JOURNAL_STREAM"), STDERR)
+    logs.configure(config.log.level, "supervisor", journal=journal)
+    logger.info("configuration: %s", source)
+    directory = state_directory(config, environment)
+    if directory is not None:
+        kept = replace(config.supervisor, state_directory=AbsolutePath(directory))
+        config = replace(config, supervisor=kept)
+    keys = obtain_keys(config.keys, directory, os.urandom)
+    from edge.supervisor import run  # noqa: PLC0415 - the other commands need not wait for it
+
+    return run(config, keys)
+
+
+def _check_config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    config, source = _load(arguments.config, environment)
+    sys.stdout.write(f"{source}: good: {_describe(config)}\n")
+    return os.EX_OK
+
+
+def _version(_arguments: argparse.Namespace, _environment: Mapping[str, str]) -> int:
+    sys.stdout.write(f"edge {__version__}\n")
+    return os.EX_OK
+
+
+_COMMANDS = {"run": _run, "check-config": _check_config, "version": _version}
+
+
+def _load(named: Path | None, environment: Mapping[str, str]) -> tuple[Config, str]:
+    path = named or _find_config(environment)
+    if path is None:
+        return Config(), BUILT_IN
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise InputError(f"{path}: {exc.strerror}") from exc
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {exc.start})") from exc
+    return decode_config(text, str(path)), str(path)
+
+
+def _find_config(environment: Mapping[str, str]) -> Path | None:
+    if from_environment := environment.get("EDGE_CONFIG"):
+        return Path(from_environment)
+    return SYSTEM_CONFIG if SYSTEM_CONFIG.exists() else None
+
+
+def _describe(config: Config) -> str:
+    relay, signal = config.relay, config.signal
+    udp = ", ".join(str(listen) for listen in relay.listen)
+    tcp = ", ".join(str(listen) for listen in signal.listen)
+    return (
+        f"{_count(relay.workers, 'relay worker')} on udp {udp}; "
+        f"{_count(config.transceiver.workers, 'transceiver worker')}; "
+        f"signaling on tcp {tcp}, page {'on' if signal.serves_page else 'off'}; "
+        f"{config.backend.kind} backend"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,121 @@
+"""What supervisor and workers tell each other, and what an operator is shown of it.
+
+Messages are MessagePack, one per SOCK_SEQPACKET datagram, so no framing is needed. The operator's
+status is JSON of the same types.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+MESSAGE_BYTES_MAX = 65_536
+
+WorkerKind = Literal["relay", "transceiver"]
+
+
+class FlowCounts(Struct, frozen=True, kw_only=True):
+    """One public socket's flow table on one relay worker."""
+
+    confirmed: int
+    tentative: int
+    conflicts: int
+    evicted: int
+    full: int
+
+
+class RelayStatistics(Struct, frozen=True, kw_only=True, tag="relay"):
+    packets: int
+    """Packets that came in on the public sockets."""
+    bytes: int
+    forwarded: int
+    """Packets handed to transceivers."""
+    frames: int
+    """Datagrams those packets took on the internal hop."""
+    first_checks: int
+    """STUN requests that were routed by their ufrag before this worker knew a confirmed flow."""
+    drops: dict[str, int]
+    flows: list[FlowCounts]
+
+
+class TransceiverStatistics(Struct, frozen=True, kw_only=True, tag="transceiver"):
+    sessions: int
+    opened: int
+    reached_media: int
+    ended: dict[str, int]
+    """Ended sessions by reason."""
+    packets_received: int
+    packets_sent: int
+    drops: dict[str, int]
+
+
+WorkerStatistics = RelayStatistics | TransceiverStatistics
+
+
+class Ping(Struct, frozen=True, tag="ping"):
+    sequence: int
+
+
+class Stop(Struct, frozen=True, tag="stop"):
+    """End: take nothing new, give what runs ``grace`` seconds, then close it in order."""
+
+    grace: float
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    pass
+
+
+class BootFailed(Struct, frozen=True, tag="boot-failed"):
+    """The worker cannot start and a restart would not help."""
+
+    message: str
+
+
+class Pong(Struct, frozen=True, tag="pong"):
+    sequence: int
+    statistics: WorkerStatistics
+
+
+ToWorker = Ping | Stop
+FromWorker = Ready | BootFailed | Pong
+
+
+class WorkerStatus(Struct, frozen=True, kw_only=True):
+    kind: WorkerKind
+    index: int
+    pid: int | None
+    state: str
+    """starting, running, stopping, backing-off or stopped."""
+    restarts: int
+    statistics: WorkerStatistics | None
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """The whole appliance, as ``edge status`` shows it."""
+
+    version: str
+    uptime: float
+    udp: list[str]
+    """Public UDP addresses."""
+    signaling: list[str]
+    workers: list[WorkerStatus]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker = msgspec.msgpack.Decoder(ToWorker)
+_from_worker = msgspec.msgpack.Decoder(FromWorker)
+
+
+def encode_message(message: ToWorker | FromWorker) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_to_worker(data: bytes) -> ToWorker:
+    """Raises msgspec.DecodeError: only if our two ends disagree, so it is a bug."""
+    return _to_worker.decode(data)
+
+
+def decode_from_worker(data: bytes) -> FromWorker:
+    """Raises msgspec.DecodeError: only if our two ends disagree, so it is a bug."""
+    return _from_worker.decode(data)

@@ -1,0 +1,170 @@
+"""The keys of a host, and the file that keeps them.
+
+The file is TOML: ``password`` (64 hex digits) and ``routing``, an array of tables with ``id`` (0 to
+6) and ``key`` (32 hex digits); the first one seals new ufrags. Whoever can read it can forge ufrags
+and ICE passwords, so a file that others than its owner can touch is refused.
+"""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import field, frozen
+
+from edge.config import (
+    InlineRoutingKey,
+    KeysConfig,
+    PasswordSecret,
+    Problem,
+    Table,
+    decode_document,
+    routing_key_problems,
+)
+from edge.errors import ConfigError
+from edge.machine import Entropy
+from edge.routing.ufrag import RoutingKey
+
+KEY_FILE_NAME = "keys.toml"
+
+_FILE_BYTES_MAX = 65_536
+_HEADER = """\
+# Keys of an edge host: who can read this can forge what its relays and transceivers trust.
+# "routing" seals ufrags, "password" derives ICE passwords.
+"""
+
+
+@frozen
+class KeySet:
+    """Everything secret that the workers are given; relays get ``routing`` only."""
+
+    routing: tuple[RoutingKey, ...]
+    """The first one seals new ufrags."""
+    password_key: bytes = field(repr=False)
+    """32 bytes, for ``derive_password``."""
+
+
+class _KeyFile(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    routing: tuple[InlineRoutingKey, ...]
+    password: PasswordSecret
+
+    def problems(self) -> Iterator[Problem]:
+        yield from routing_key_problems(self.routing)
+        if not self.routing:
+            yield Problem(("routing",), "needs at least one key")
+
+
+def generate_keys(entropy: Entropy) -> KeySet:
+    return KeySet((RoutingKey(0, entropy(16)),), entropy(32))
+
+
+def decode_keys(text: str, source: str) -> KeySet:
+    """Decode the text of a key file; ``source`` is its name for messages.
+
+    Raises:
+        ConfigError: with file, line and key path, never with key material.
+
+    """
+    document = decode_document(_KeyFile, text, source)
+    return _key_set(document.routing, document.password)
+
+
+def encode_keys(keys: KeySet) -> str:
+    tables = [f'\n[[routing]]\nid = {each.id}\nkey = "{each.key.hex()}"\n' for each in keys.routing]
+    return f'{_HEADER}password = "{keys.password_key.hex()}"\n' + "".join(tables)
+
+
+def obtain_keys(config: KeysConfig, state_directory: Path | None, entropy: Entropy) -> KeySet:
+    """Return the keys written in the configuration, or in its key file, or the host's own.
+
+    The host's own are in the state directory, and generated there if need be.
+
+    Raises:
+        ConfigError: no usable keys.
+
+    """
+    if config.password is not None:
+        return _key_set(config.routing, config.password)
+    if config.file is not None:
+        return load_keys(Path(config.file))
+    if state_directory is None:
+        raise ConfigError("keys: none configured, and no state directory to keep generated ones in")
+    path = state_directory / KEY_FILE_NAME
+    if not path.exists():
+        _generate_file(path, entropy)
+    return load_keys(path)
+
+
+def load_keys(path: Path) -> KeySet:
+    """Read a key file.
+
+    Raises:
+        ConfigError: missing, unreadable, malformed, or not private to its owner.
+
+    """
+    try:
+        content = _read_private(path)
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot read keys: {exc.strerror}") from exc
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: not UTF-8 text") from exc
+    return decode_keys(text, str(path))
+
+
+def save_keys(path: Path, keys: KeySet) -> None:
+    """Write a key file, mode 0600: all of it or nothing, and never over an existing one.
+
+    Raises:
+        FileExistsError: there is one; it was not touched.
+        OSError: it cannot be written.
+
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(encode_keys(keys))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        Path(temporary).unlink()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _generate_file(path: Path, entropy: Entropy) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        save_keys(path, generate_keys(entropy))
+    except FileExistsError:
+        return  # another start was faster: its keys are as good
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot write generated keys: {exc.strerror}") from exc
+
+
+def _read_private(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path}: keys must be in a regular file")
+        if status.st_mode & 0o077:
+            mode = stat.S_IMODE(status.st_mode)
+            raise ConfigError(f"{path}: mode {mode:04o} lets others at the keys; chmod 600 it")
+        if status.st_uid not in {0, os.geteuid()}:
+            raise ConfigError(f"{path}: belongs to another user (uid {status.st_uid})")
+        content = file.read(_FILE_BYTES_MAX + 1)
+    if len(content) > _FILE_BYTES_MAX:
+        raise ConfigError(f"{path}: larger than {_FILE_BYTES_MAX} bytes: not a key file")
+    return content
+
+
+def _key_set(routing: tuple[InlineRoutingKey, ...], password: PasswordSecret) -> KeySet:
+    keys = tuple(RoutingKey(each.id, bytes(each.key)) for each in routing)
+    return KeySet(keys, bytes(password))

@@ -1,0 +1,134 @@
+"""The frame around every worker process: birth, control channel, heartbeat, end.
+
+A worker is a child of the forkserver. It ignores the terminal's interrupt (the supervisor decides
+when it ends), dies with its parent even if its loop hangs, answers heartbeats from its own Trio
+loop so that an answer proves the loop alive, and leaves when the supervisor's end of the control
+channel closes.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+from attrs import frozen
+
+from edge import control, logs
+from edge.errors import BootError
+
+logger = logging.getLogger(__name__)
+
+EX_OK = 0
+EX_SOFTWARE = 70
+EX_CONFIG = 78
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker(Protocol):
+    """What runs inside the frame."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; report started once able to. Raises BootError before that."""
+
+    def statistics(self) -> control.WorkerStatistics: ...
+
+    async def drain(self, grace: float) -> None:
+        """Take nothing new; return when nothing runs any more, after ``grace`` seconds at most."""
+
+
+@frozen
+class Frame:
+    """What every worker is given, beside its own settings."""
+
+    name: str
+    """For logs, such as ``relay-0``."""
+    control: socket.socket
+    log_level: str
+    journal: bool
+    """Standard error is the systemd journal."""
+
+
+def run_worker(frame: Frame, create: Callable[[], Worker]) -> None:
+    """Be a worker process until told to stop; the process's exit status tells how it went."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    faulthandler.enable()
+    logs.configure(frame.log_level, frame.name, journal=frame.journal)
+    raise SystemExit(trio.run(_supervised, frame, create))
+
+
+async def _supervised(frame: Frame, create: Callable[[], Worker]) -> int:
+    frame.control.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    channel = trio.socket.from_stdlib_socket(frame.control)
+    status = EX_OK
+    failures: list[str] = []
+    try:
+        worker = create()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(worker.run)
+            gc.collect()
+            gc.freeze()
+            nursery.start_soon(_stop_on_terminate, worker, nursery)
+            await channel.send(control.encode_message(control.Ready()))
+            await _obey(channel, worker)
+            nursery.cancel_scope.cancel()
+    except* BootError as group:
+        status = EX_CONFIG
+        failures += (str(error) for error in leaves(group))
+    except* Exception:
+        status = EX_SOFTWARE
+        logger.exception("worker crashed")
+    if failures:
+        with contextlib.suppress(OSError):
+            await channel.send(control.encode_message(control.BootFailed("; ".join(failures))))
+    return status
+
+
+async def _obey(channel: trio.socket.SocketType, worker: Worker) -> None:
+    """Answer the supervisor until it says stop, or is gone."""
+    while True:
+        try:
+            data = await channel.recv(control.MESSAGE_BYTES_MAX)
+        except ConnectionError:
+            data = b""
+        if not data:
+            logger.warning("the supervisor is gone: ending")
+            return
+        message = control.decode_to_worker(data)
+        match message:
+            case control.Ping(sequence):
+                pong = control.Pong(sequence, worker.statistics())
+                try:
+                    await channel.send(control.encode_message(pong))
+                except ConnectionError:
+                    continue  # the next receive tells that it is gone
+            case control.Stop(grace):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_obey, channel, worker)
+                    await worker.drain(grace)
+                    nursery.cancel_scope.cancel()
+                return
+
+
+async def _stop_on_terminate(worker: Worker, nursery: trio.Nursery) -> None:
+    """A SIGTERM sent to one worker alone ends that worker in order; it will be replaced."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            logger.info("asked to end")
+            await worker.drain(0.0)
+            nursery.cancel_scope.cancel()
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions inside a group of groups."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

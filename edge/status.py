@@ -1,0 +1,95 @@
+"""The operator's view of the running appliance: one JSON document over a Unix socket.
+
+A client connects and reads until the end of the stream; nothing is asked. The socket is readable by
+its owner and group.
+"""
+
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from edge.control import Status
+from edge.errors import BootError, EdgeError
+
+SEND_TIME = 5.0
+FETCH_TIME = 5.0
+READERS_MAX = 16
+
+
+class StatusError(EdgeError):
+    """The appliance could not be asked."""
+
+
+def open_status_socket(path: Path) -> socket.socket:
+    """Listen at ``path``; a socket that a killed predecessor left behind is replaced.
+
+    Raises:
+        BootError: an appliance is running there already, or the path cannot be used.
+
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(listener)
+        try:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            _remove_stale(path)
+            listener.bind(str(path))
+            path.chmod(0o660)
+            listener.listen(READERS_MAX)
+        except OSError as exc:
+            raise BootError(f"cannot open the status socket {path}: {exc.strerror}") from exc
+        undo.pop_all()
+    return listener
+
+
+async def serve_status(listener: socket.socket, snapshot: Callable[[], Status]) -> None:
+    """Answer everybody who connects with the status of that moment."""
+    limit = trio.CapacityLimiter(READERS_MAX)
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async with limit, stream:
+            with contextlib.suppress(trio.BrokenResourceError), trio.move_on_after(SEND_TIME):
+                await stream.send_all(msgspec.json.encode(snapshot()))
+
+    await trio.serve_listeners(
+        answer, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+    )
+
+
+def fetch_status(path: Path) -> Status:
+    """Ask the appliance that listens at ``path``.
+
+    Raises:
+        StatusError: nobody answers there, or not with a status.
+
+    """
+    chunks: list[bytes] = []
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(FETCH_TIME)
+            connection.connect(str(path))
+            while chunk := connection.recv(65_536):
+                chunks.append(chunk)
+    except OSError as exc:
+        raise StatusError(f"no appliance answers at {path}: {exc.strerror or exc}") from exc
+    try:
+        return msgspec.json.decode(b"".join(chunks), type=Status)
+    except msgspec.DecodeError as exc:
+        raise StatusError(f"what answers at {path} is not this version of edge: {exc}") from exc
+
+
+def _remove_stale(path: Path) -> None:
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(FETCH_TIME)
+        try:
+            connection.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        else:
+            raise BootError(f"an appliance is already running: it answers at {path}")

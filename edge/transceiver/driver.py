@@ -1,0 +1,334 @@
+"""Drives the sessions of one worker: the only code that drains a session machine.
+
+Frames come in from relays, rows are fed to the sessions that own them, and everything that the
+touched sessions produced goes out at once: datagrams batched on the public sockets, events to the
+session's reporter, the next time-out into one heap for the whole worker.
+
+A row belongs to the session whose ufrag a Binding request names, or else to the session that its
+client address is bound to. An address is bound when a session has authenticated a check from it,
+and stays with that session as long as the session holds it valid: another session cannot take it
+over, whatever valid check is sent from it. Relays are told of every binding they ask about, and of
+its end.
+
+An exception out of a session ends that session only.
+"""
+
+import heapq
+import itertools
+import logging
+import math
+import socket
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import assert_never
+
+import trio
+from attrs import define, field, frozen
+
+from edge.errors import FrameError, StunError
+from edge.machine import Address
+from edge.routing import frames
+from edge.routing.peek import is_binding_request, peek_ufrag
+from edge.routing.sockaddr import decode_sockaddr, encode_sockaddr
+from edge.transceiver.session import (
+    AddressValidated,
+    Ended,
+    EndReason,
+    Layer,
+    LayerUp,
+    Session,
+    SessionEvent,
+)
+from edge.udp import SendBatch
+
+logger = logging.getLogger(__name__)
+
+BINDINGS_MAX = 32
+"""Addresses bound to one session; the agent's own table is smaller."""
+
+Report = Callable[[LayerUp | Ended], None]
+
+
+@define(eq=False)
+class Driven:
+    """One session with what its driver knows about it."""
+
+    id: str
+    ufrag: bytes
+    session: Session
+    report: Report
+    addresses: dict[Address, bytes] = field(factory=dict)
+    """Bound addresses and their 28 bytes."""
+    wakes_at: float = math.inf
+    """The earliest entry of this session in the timer heap."""
+
+
+@frozen
+class _Binding:
+    driven: Driven
+    address: Address
+
+
+class Driver:
+    """All sessions of one transceiver worker."""
+
+    def __init__(
+        self,
+        public: Sequence[socket.socket],
+        internal: socket.socket,
+        relays: Sequence[tuple[str, int]],
+    ) -> None:
+        self._internal = internal
+        self._relays = tuple(relays)
+        self._trusted = frozenset(relays)
+        self._batches = [SendBatch(one.fileno(), one.family) for one in public]
+        self._by_ufrag: dict[bytes, Driven] = {}
+        self._bindings: list[dict[bytes, _Binding]] = [{} for _ in public]
+        self._timers: list[tuple[float, int, Driven]] = []
+        self._timer_order = itertools.count()
+        self._timer_moved = trio.Event()
+        self.empty = trio.Event()
+        """Set while there is no session."""
+        self.empty.set()
+        self.drops: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+        self.packets_received = 0
+        self.packets_sent = 0
+        self.reached_media = 0
+
+    def __len__(self) -> int:
+        return len(self._by_ufrag)
+
+    def add(self, driven: Driven, now: float) -> None:
+        """Take over a new session."""
+        self._by_ufrag[driven.ufrag] = driven
+        self.empty = trio.Event()
+        self._drain(driven, now)
+        self._flush()
+
+    def end(self, driven: Driven, reason: EndReason, now: float) -> None:
+        """End one session from our side."""
+        self._guard(driven, partial(driven.session.end, reason), now)
+        self._flush()
+
+    def end_all(self, reason: EndReason, now: float) -> None:
+        for driven in list(self._by_ufrag.values()):
+            self.end(driven, reason, now)
+
+    def all_drops(self) -> Counter[str]:
+        """Return the drops of sockets and routing, and of sessions that have ended."""
+        total = Counter(self.drops)
+        for batch in self._batches:
+            total.update(batch.drops)
+        return total
+
+    def receive_frame(self, data: memoryview, source: tuple[str, int], now: float) -> None:
+        """Feed one frame's rows to their sessions and send what comes of it."""
+        if source not in self._trusted:
+            self.drops["frame-from-stranger"] += 1
+            return
+        try:
+            frame = frames.decode_frame(data)
+        except FrameError as exc:
+            self.drops[exc.reason] += 1
+            return
+        if frame.kind != frames.PACKETS or frame.socket >= len(self._bindings):
+            self.drops["unexpected-frame"] += 1
+            return
+        self.packets_received += len(frame.rows)
+        touched: dict[Driven, None] = {}
+        asked: list[tuple[bytes, Driven]] = []
+        for row in frame.rows:
+            found = self._find(frame.socket, row)
+            if found is None:
+                continue
+            driven, address = found
+            touched[driven] = None
+            if row.flags & frames.UNCONFIRMED:
+                asked.append((row.client, driven))
+            try:
+                driven.session.receive_datagram(row.payload, address, now)
+            except Exception as exc:  # noqa: BLE001 - the crash scope of a session
+                self._crash(driven, exc, now)
+        for driven in touched:
+            self._drain(driven, now)
+        if asked:
+            self._confirm(frame.socket, source, asked)
+        self._flush()
+
+    async def run_timers(self) -> None:
+        """Wake sessions when they asked for it."""
+        while True:
+            self._fire(trio.current_time())
+            self._timer_moved = trio.Event()
+            due = self._timers[0][0] if self._timers else math.inf
+            with trio.move_on_at(due):
+                await self._timer_moved.wait()
+
+    # From frame to session
+
+    def _find(self, public_socket: int, row: frames.Row) -> tuple[Driven, Address] | None:
+        """Return whose packet a row is, and the address it came from; count it if nobody's."""
+        payload = row.payload
+        binding = self._bindings[public_socket].get(row.client)
+        if payload and payload[0] <= 3 and is_binding_request(payload):
+            return self._find_by_ufrag(public_socket, row, binding)
+        if binding is None:
+            self.drops["unbound-address"] += 1
+            return None
+        return binding.driven, binding.address
+
+    def _find_by_ufrag(
+        self, public_socket: int, row: frames.Row, binding: _Binding | None
+    ) -> tuple[Driven, Address] | None:
+        try:
+            driven = self._by_ufrag.get(peek_ufrag(row.payload))
+        except StunError as exc:
+            self.drops[exc.reason] += 1
+            return None
+        if driven is None:
+            self.drops["unknown-session"] += 1
+            return None
+        if binding is not None and binding.driven is driven:
+            return driven, binding.address
+        try:
+            host, port = decode_sockaddr(row.client)
+        except FrameError as exc:
+            self.drops[exc.reason] += 1
+            return None
+        return driven, Address(host, port, public_socket)
+
+    # From session to world
+
+    def _pump(self, driven: Driven) -> None:
+        """Drain a session's outputs and re-read its time-out."""
+        session, addresses = driven.session, driven.addresses
+        while (transmit := session.next_datagram()) is not None:
+            payload, destination = transmit
+            client = addresses.get(destination)
+            if client is None:
+                client = encode_sockaddr(destination.host, destination.port)
+            self._batches[destination.socket].add(payload, client)
+            self.packets_sent += 1
+        while (event := session.next_event()) is not None:
+            self._take_event(driven, event)
+        timeout = session.next_timeout()
+        if timeout is not None and timeout < driven.wakes_at:
+            driven.wakes_at = timeout
+            heapq.heappush(self._timers, (timeout, next(self._timer_order), driven))
+            if self._timers[0][2] is driven:
+                self._timer_moved.set()
+
+    def _take_event(self, driven: Driven, event: SessionEvent) -> None:
+        match event:
+            case AddressValidated(address):
+                self._bind(driven, address)
+            case LayerUp(layer):
+                if layer is Layer.MEDIA:
+                    self.reached_media += 1
+                driven.report(event)
+            case Ended(reason):
+                self._remove(driven, reason)
+                driven.report(event)
+            case _:
+                assert_never(event)
+
+    def _bind(self, driven: Driven, address: Address) -> None:
+        table = self._bindings[address.socket]
+        client = encode_sockaddr(address.host, address.port)
+        held = table.get(client)
+        if held is not None and held.driven is not driven:
+            if held.driven.session.valid(address):
+                self.drops["address-conflict"] += 1
+                return
+            del held.driven.addresses[address]
+        if len(driven.addresses) >= BINDINGS_MAX:
+            oldest = next(iter(driven.addresses))
+            del self._bindings[oldest.socket][driven.addresses.pop(oldest)]
+        table[client] = _Binding(driven, address)
+        driven.addresses[address] = client
+
+    def _remove(self, driven: Driven, reason: EndReason) -> None:
+        if self._by_ufrag.pop(driven.ufrag, None) is None:
+            return
+        self.ended[reason.value] += 1
+        self.drops.update(driven.session.statistics().drops)
+        released: defaultdict[int, list[bytes]] = defaultdict(list)
+        for address, client in driven.addresses.items():
+            del self._bindings[address.socket][client]
+            released[address.socket].append(client)
+        driven.addresses.clear()
+        for public_socket, clients in released.items():
+            for relay in self._relays:
+                self._notify(frames.RELEASE, public_socket, relay, clients)
+        if not self._by_ufrag:
+            self.empty.set()
+
+    def _confirm(
+        self, public_socket: int, relay: tuple[str, int], asked: list[tuple[bytes, Driven]]
+    ) -> None:
+        """Tell the relay which of the clients it asked about have authenticated."""
+        table = self._bindings[public_socket]
+        clients = [
+            client
+            for client, driven in asked
+            if (binding := table.get(client)) is not None and binding.driven is driven
+        ]
+        self._notify(frames.CONFIRM, public_socket, relay, clients)
+
+    def _notify(
+        self, kind: int, public_socket: int, relay: tuple[str, int], clients: list[bytes]
+    ) -> None:
+        for start in range(0, len(clients), frames.NOTICE_ROWS_MAX):
+            part = clients[start : start + frames.NOTICE_ROWS_MAX]
+            rows = (frames.Row(client, 0, b"") for client in part)
+            notice = frames.encode_frame(kind, public_socket, 0, rows)
+            try:
+                self._internal.sendto(notice, socket.MSG_DONTWAIT, relay)
+            except OSError:
+                self.drops["notice-not-taken"] += 1
+
+    def _flush(self) -> None:
+        for batch in self._batches:
+            batch.flush()
+
+    # Time and trouble
+
+    def _fire(self, now: float) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            due, _, driven = heapq.heappop(timers)
+            if due > driven.wakes_at:
+                continue  # an earlier entry has already done its work
+            driven.wakes_at = math.inf
+            if driven.ufrag in self._by_ufrag:
+                self._guard(driven, driven.session.handle_timeout, now)
+        self._flush()
+
+    def _guard(self, driven: Driven, verb: Callable[[float], None], now: float) -> None:
+        """Run a verb of a session and drain it; an exception ends the session."""
+        try:
+            verb(now)
+        except Exception as exc:  # noqa: BLE001 - the crash scope of a session
+            self._crash(driven, exc, now)
+        self._drain(driven, now)
+
+    def _drain(self, driven: Driven, now: float) -> None:
+        if driven.ufrag not in self._by_ufrag:
+            return
+        try:
+            self._pump(driven)
+        except Exception as exc:  # noqa: BLE001 - the crash scope of a session
+            self._crash(driven, exc, now)
+
+    def _crash(self, driven: Driven, error: Exception, now: float) -> None:
+        """End a session whose state is unknown, with a goodbye if it still can."""
+        logger.error("session %s crashed", driven.id, exc_info=error)
+        with suppress(Exception):
+            driven.session.end(EndReason.CRASHED, now)
+            self._pump(driven)
+        if driven.ufrag in self._by_ufrag:
+            self._remove(driven, EndReason.CRASHED)
+            driven.report(Ended(EndReason.CRASHED))

@@ -1,0 +1,381 @@
+"""One peer: ICE, DTLS, SRTP and RTP composed into a single machine.
+
+Theory. A session is made when its offer is answered and lives until one of its parts, its owner or
+its peer ends it. Its layers come up in order, each the condition of the next:
+
+- *ICE*: the first authenticated check makes an address valid. DTLS starts there at once, without
+  waiting for nomination (browsers send their ClientHello earlier, too), and follows the selected
+  address afterwards. DTLS and media from addresses that ICE has not validated are dropped unread.
+- *DTLS*: handshake done and fingerprint right. From here on SRTP can be read and written.
+- *media*: the first authenticated RTP packet that was negotiated.
+
+If ICE or DTLS are not up when ``setup_timeout`` is over, the session ends with the layer's name in
+the reason. Authenticated media counts as a sign of life for ICE's consent.
+
+Media does not pass the event queue: every received packet goes straight to the backend and its
+answer straight out, because that is the path that costs (bench/echo).
+"""
+
+from collections import Counter
+from enum import Enum
+from typing import Protocol
+
+from attrs import frozen
+
+from edge.demux import Kind, classify
+from edge.dtls.certificate import Fingerprint
+from edge.dtls.context import DtlsContexts
+from edge.dtls.transport import DtlsTransport, HandshakeCompleted, HandshakeFailed, PeerClosed, Role
+from edge.errors import RtpError, SrtpError
+from edge.ice.agent import ConsentLost, IceLiteAgent, IceStatistics, PairSelected, PeerValidated
+from edge.ice.credentials import Credentials
+from edge.machine import Address, Entropy, Machine
+from edge.rtp.extensions import decode_extensions
+from edge.rtp.packet import RtpPacket, decode_rtp
+from edge.rtp.reporter import Reporter, RtpStatistics
+from edge.srtp.session import SrtpSession
+
+SOURCES_BOUND_MAX = 8
+"""SSRCs that are remembered as ours; SRTP takes no more of them either."""
+
+
+class Layer(Enum):
+    ICE = "ice"
+    DTLS = "dtls"
+    MEDIA = "media"
+
+
+class EndReason(Enum):
+    """Why a session ended. DTLS failures that are not listed end it with ``dtls-failed``."""
+
+    ICE_TIMEOUT = "ice-timeout"
+    DTLS_TIMEOUT = "dtls-timeout"
+    DTLS_FAILED = "dtls-failed"
+    FINGERPRINT_MISMATCH = "fingerprint-mismatch"
+    NO_SRTP_PROFILE = "no-srtp-profile"
+    CONSENT_LOST = "consent-lost"
+    PEER_CLOSED = "peer-closed"
+    CLIENT_BYE = "client-bye"
+    CLIENT_GONE = "client-gone"
+    GOING_AWAY = "going-away"
+    CRASHED = "crashed"
+
+
+@frozen
+class LayerUp:
+    """A layer works; ``elapsed`` seconds after the session was made."""
+
+    layer: Layer
+    elapsed: float
+
+
+@frozen
+class AddressValidated:
+    """The peer has authenticated itself from this address: its packets are this session's."""
+
+    address: Address
+
+
+@frozen
+class Ended:
+    """The session is over. What is queued still goes out; all input is ignored."""
+
+    reason: EndReason
+
+
+SessionEvent = LayerUp | AddressValidated | Ended
+
+
+@frozen
+class Peer:
+    """What offer and answer agreed on."""
+
+    role: Role
+    """Our side of the DTLS handshake."""
+    fingerprints: tuple[Fingerprint, ...]
+    """One of them is the peer's certificate's."""
+    payload_types: frozenset[int]
+    mid: bytes | None
+    """The audio section's media identification."""
+    mid_extension: int | None
+    """Id of the header extension that carries it, if negotiated (RFC 8843 §15)."""
+    may_send: bool
+    """Whether the peer wants media from us."""
+
+
+@frozen
+class SessionLimits:
+    """Seconds each."""
+
+    setup_timeout: float
+    consent_timeout: float
+
+
+class PacketBackend(Protocol):
+    """Where received packets go, when the backend takes them undecoded."""
+
+    ssrc: int
+    drops: Counter[str]
+
+    def receive_audio(self, packet: RtpPacket, now: float) -> bytes | None:
+        """Take one packet; return the RTP packet to send in answer, if any."""
+
+
+@frozen
+class SessionStatistics:
+    """A snapshot. Times: seconds."""
+
+    layers: dict[Layer, float]
+    """When each layer came up, after the session was made."""
+    ice: IceStatistics
+    rtp: RtpStatistics
+    drops: dict[str, int]
+
+
+_DTLS_REASONS = {
+    "timeout": EndReason.DTLS_TIMEOUT,
+    "fingerprint-mismatch": EndReason.FINGERPRINT_MISMATCH,
+    "no-srtp-profile": EndReason.NO_SRTP_PROFILE,
+}
+
+
+class Session(Machine[SessionEvent]):
+    """One peer's session. Times: seconds on the caller's monotonic clock.
+
+    ``wall_offset`` is Unix time minus that clock.
+    """
+
+    def __init__(
+        self,
+        local: Credentials,
+        peer: Peer,
+        backend: PacketBackend,
+        contexts: DtlsContexts,
+        limits: SessionLimits,
+        *,
+        cname: bytes,
+        wall_offset: float,
+        entropy: Entropy,
+        now: float,
+    ) -> None:
+        super().__init__()
+        self._peer = peer
+        self._backend = backend
+        self._ice = IceLiteAgent(local, silence_limit=limits.consent_timeout)
+        self._dtls = DtlsTransport(
+            peer.role, contexts, peer.fingerprints, handshake_timeout=limits.setup_timeout
+        )
+        self._srtp: SrtpSession | None = None
+        self._reporter = Reporter(backend.ssrc, cname, wall_offset, entropy)
+        self._sources: set[int] = set()
+        self._made_at = now
+        self._setup_until: float | None = now + limits.setup_timeout
+        self._layers: dict[Layer, float] = {}
+        self._closed = False
+
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
+        if self._closed:
+            return
+        match classify(data):
+            case Kind.RTP:
+                self._receive_rtp(data, source, now)
+            case Kind.RTCP:
+                self._receive_rtcp(data, source, now)
+            case Kind.STUN:
+                self._ice.receive_datagram(data, source, now)
+                self._follow_ice(now)
+            case Kind.DTLS:
+                self._receive_dtls(data, source, now)
+            case Kind.UNKNOWN:
+                self.drops["unknown-protocol"] += 1
+
+    def handle_timeout(self, now: float) -> None:
+        if self._closed:
+            return
+        if self._setup_until is not None and now >= self._setup_until:
+            ice_up = Layer.ICE in self._layers
+            self.end(EndReason.DTLS_TIMEOUT if ice_up else EndReason.ICE_TIMEOUT, now)
+            return
+        self._ice.handle_timeout(now)
+        self._follow_ice(now)
+        self._dtls.handle_timeout(now)
+        self._follow_dtls(now)
+        report = self._reporter.handle_timeout(now)
+        if report is not None:
+            self._send_rtcp(report)
+
+    def next_timeout(self) -> float | None:
+        if self._closed:
+            return None
+        times = (
+            self._setup_until,
+            self._ice.next_timeout(),
+            self._dtls.next_timeout(),
+            self._reporter.next_timeout(),
+        )
+        return min((time for time in times if time is not None), default=None)
+
+    def end(self, reason: EndReason, now: float) -> None:
+        """Say goodbye on every layer that is up, and end."""
+        if self._closed:
+            return
+        farewell = self._reporter.close(now)
+        if farewell is not None:
+            self._send_rtcp(farewell)
+        self._dtls.close(now)
+        self._take_dtls_datagrams()
+        self._ice.close(now)
+        if reason is EndReason.CONSENT_LOST:
+            self._transmits.clear()  # nothing may be sent any more (RFC 7675 §5.1)
+        self._closed = True
+        self._emit(Ended(reason))
+
+    def close(self, now: float) -> None:
+        self.end(EndReason.GOING_AWAY, now)
+
+    def valid(self, address: Address) -> bool:
+        """Whether the peer has authenticated itself from this address."""
+        return self._ice.valid(address)
+
+    def statistics(self) -> SessionStatistics:
+        parts = (self, self._ice, self._dtls, self._reporter, self._backend)
+        drops: Counter[str] = Counter()
+        for part in parts:
+            drops.update(part.drops)
+        return SessionStatistics(
+            layers=dict(self._layers),
+            ice=self._ice.statistics(),
+            rtp=self._reporter.statistics(),
+            drops=dict(drops),
+        )
+
+    # ICE
+
+    def _follow_ice(self, now: float) -> None:
+        """Pass on what the agent wants to send, and act on what it has found out."""
+        while (transmit := self._ice.next_datagram()) is not None:
+            self._transmit(*transmit)
+        while (event := self._ice.next_event()) is not None:
+            match event:
+                case PeerValidated(address):
+                    self._emit(AddressValidated(address))
+                    if Layer.ICE not in self._layers:
+                        self._bring_up(Layer.ICE, now)
+                        self._dtls.start(address, now)
+                        self._follow_dtls(now)
+                case PairSelected(address):
+                    self._dtls.destination = address
+                case ConsentLost():
+                    self.end(EndReason.CONSENT_LOST, now)
+
+    # DTLS
+
+    def _receive_dtls(self, data: bytes, source: Address, now: float) -> None:
+        if not self._ice.valid(source):
+            self.drops["dtls-unvalidated-address"] += 1
+            return
+        self._dtls.receive_datagram(data, source, now)
+        self._follow_dtls(now)
+
+    def _follow_dtls(self, now: float) -> None:
+        self._take_dtls_datagrams()
+        while (event := self._dtls.next_event()) is not None:
+            match event:
+                case HandshakeCompleted(keying):
+                    self._srtp = SrtpSession(keying)
+                    self._setup_until = None
+                    self._bring_up(Layer.DTLS, now)
+                case HandshakeFailed(reason):
+                    self.end(_DTLS_REASONS.get(reason.value, EndReason.DTLS_FAILED), now)
+                case PeerClosed():
+                    self.end(EndReason.PEER_CLOSED, now)
+
+    def _take_dtls_datagrams(self) -> None:
+        while (transmit := self._dtls.next_datagram()) is not None:
+            self._transmit(*transmit)
+
+    # Media
+
+    def _receive_rtp(self, data: bytes, source: Address, now: float) -> None:
+        srtp = self._srtp
+        if srtp is None or not self._ice.valid(source):
+            self.drops["media-before-keys" if srtp is None else "media-unvalidated-address"] += 1
+            return
+        try:
+            packet = decode_rtp(srtp.unprotect_rtp(data))
+        except (SrtpError, RtpError) as exc:
+            self.drops[exc.reason] += 1
+            return
+        self._ice.note_liveness(source, now)
+        if packet.ssrc not in self._sources and not self._bind_source(packet):
+            return
+        if packet.payload_type not in self._peer.payload_types:
+            self.drops["rtp-unknown-payload-type"] += 1
+            return
+        self._reporter.note_received(packet, now)
+        if Layer.MEDIA not in self._layers:
+            self._bring_up(Layer.MEDIA, now)
+        answer = self._backend.receive_audio(packet, now)
+        if answer is not None and self._peer.may_send:
+            self._send_rtp(srtp, answer, now)
+
+    def _bind_source(self, packet: RtpPacket) -> bool:
+        """Tell whether a new SSRC belongs to the audio section (RFC 8843 §9.2).
+
+        There is one media section, so a packet is its own unless it names another one's mid.
+        """
+        extension_id = self._peer.mid_extension
+        if packet.extension is not None and extension_id is not None:
+            try:
+                elements = decode_extensions(*packet.extension)
+            except RtpError as exc:
+                self.drops[exc.reason] += 1
+                return False
+            if elements.get(extension_id, self._peer.mid) != self._peer.mid:
+                self.drops["rtp-unknown-mid"] += 1
+                return False
+        if len(self._sources) >= SOURCES_BOUND_MAX:
+            self.drops["rtp-source-limit"] += 1
+            return False
+        self._sources.add(packet.ssrc)
+        return True
+
+    def _receive_rtcp(self, data: bytes, source: Address, now: float) -> None:
+        srtp = self._srtp
+        if srtp is None or not self._ice.valid(source):
+            self.drops["media-before-keys" if srtp is None else "media-unvalidated-address"] += 1
+            return
+        try:
+            compound = srtp.unprotect_rtcp(data)
+        except SrtpError as exc:
+            self.drops[exc.reason] += 1
+            return
+        self._ice.note_liveness(source, now)
+        self._reporter.receive(compound, now)
+        while (left := self._reporter.next_event()) is not None:
+            self._sources.discard(left.ssrc)
+
+    def _send_rtp(self, srtp: SrtpSession, packet: bytes, now: float) -> None:
+        destination = self._ice.selected
+        assert destination is not None  # keys exist, so DTLS had an address that ICE selected
+        try:
+            protected = srtp.protect_rtp(packet)
+        except SrtpError as exc:
+            self.drops[f"send-{exc.reason}"] += 1
+            return
+        self._reporter.note_sent(packet, now)
+        self._transmit(protected, destination)
+
+    def _send_rtcp(self, compound: bytes) -> None:
+        destination = self._ice.selected
+        if self._srtp is None or destination is None:
+            return
+        try:
+            self._transmit(self._srtp.protect_rtcp(compound), destination)
+        except SrtpError as exc:
+            self.drops[f"send-{exc.reason}"] += 1
+
+    def _bring_up(self, layer: Layer, now: float) -> None:
+        elapsed = now - self._made_at
+        self._layers[layer] = elapsed
+        self._emit(LayerUp(layer, elapsed))

@@ -1,0 +1,231 @@
+"""The transceiver worker: receives frames, makes sessions for offers, serves signaling.
+
+One internal UDP socket for all sessions, one signaling listener of its own per address, the public
+sockets to send on. What sessions do is in session.py, how they are driven in driver.py.
+"""
+
+import errno
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+
+import trio
+from attrs import field, frozen
+
+from edge import control, process
+from edge.backend.echo import Echo
+from edge.dtls.certificate import Fingerprint, Identity
+from edge.dtls.context import DtlsContexts
+from edge.dtls.keying import Role
+from edge.errors import SignalError
+from edge.ice.candidate import encode_candidate, host_candidates
+from edge.ice.credentials import Credentials
+from edge.routing.frames import FRAME_BYTES_MAX
+from edge.routing.ufrag import RoutingKey, UfragIssuer, derive_password
+from edge.signal.answer import LocalFacts, RemoteFacts, answer_offer
+from edge.signal.messages import ErrorCode
+from edge.signal.sdp import Setup, decode_offer
+from edge.signal.server import PageFile, SignalSettings, serve_signaling
+from edge.transceiver.driver import Driven, Driver, Report
+from edge.transceiver.session import EndReason, Peer, Session, SessionLimits
+
+FRAMES_PER_WAKE = 64
+"""How many frames are read before other tasks of the worker get a turn."""
+IDENTITY_LIFETIME = 24 * 3600.0
+"""How long one certificate is used for new sessions."""
+FAREWELL_TIME = 0.5
+"""How long signaling connections get to deliver the last word when the worker ends."""
+
+
+@frozen
+class TransceiverSettings:
+    """What one transceiver worker needs to know."""
+
+    index: int
+    cluster: int
+    public: tuple[socket.socket, ...]
+    """One socket per public address, to send on."""
+    advertised: tuple[tuple[str, int], ...]
+    """Where clients reach those, for the answer's candidates."""
+    internal: socket.socket
+    relays: tuple[tuple[str, int], ...]
+    """Internal addresses of the relay workers: frames from elsewhere are not taken."""
+    listeners: tuple[socket.socket, ...]
+    signal: SignalSettings
+    page: Mapping[str, PageFile] | None
+    routing_key: RoutingKey
+    """Seals new ufrags."""
+    password_key: bytes = field(repr=False)
+    sessions_max: int
+    limits: SessionLimits
+
+
+def run(frame: process.Frame, settings: TransceiverSettings) -> None:
+    """Entry point of the worker process."""
+    process.run_worker(frame, lambda: Transceiver(settings))
+
+
+@frozen
+class Opened:
+    """A session as the signaling connection that opened it sees it."""
+
+    id: str
+    answer_sdp: str
+    _driver: Driver
+    _driven: Driven
+
+    def close(self, reason: EndReason) -> None:
+        """End the session; nothing happens if it has ended already."""
+        self._driver.end(self._driven, reason, trio.current_time())
+
+
+class Transceiver:
+    """One transceiver worker."""
+
+    def __init__(self, settings: TransceiverSettings) -> None:
+        self._settings = settings
+        self._driver = Driver(settings.public, settings.internal, settings.relays)
+        self._issuer = UfragIssuer(
+            settings.cluster, settings.index, settings.routing_key, os.urandom
+        )
+        self._candidates = tuple(
+            encode_candidate(candidate) for candidate in host_candidates(settings.advertised)
+        )
+        self._wall_offset = time.time() - trio.current_time()
+        self._renew_identity()
+        self._opened = 0
+        self._draining = False
+        self._signaling = trio.CancelScope()
+        self._signaling_ended = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive_frames)
+            nursery.start_soon(self._driver.run_timers)
+            await nursery.start(self._serve_signaling)
+            task_status.started()
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new sessions; end those that are left after ``grace`` seconds."""
+        self._draining = True
+        with trio.move_on_after(grace):
+            while len(self._driver):
+                await self._driver.empty.wait()
+        self._driver.end_all(EndReason.GOING_AWAY, trio.current_time())
+        self._signaling.cancel()
+        with trio.move_on_after(FAREWELL_TIME):
+            await self._signaling_ended.wait()
+
+    def statistics(self) -> control.TransceiverStatistics:
+        driver = self._driver
+        return control.TransceiverStatistics(
+            sessions=len(driver),
+            opened=self._opened,
+            reached_media=driver.reached_media,
+            ended=dict(driver.ended),
+            packets_received=driver.packets_received,
+            packets_sent=driver.packets_sent,
+            drops=dict(driver.all_drops()),
+        )
+
+    def open_session(self, offer_sdp: str, report: Report) -> Opened:
+        """Answer an offer with a new session.
+
+        Raises:
+            SdpError: the offer cannot be accepted; the message says why.
+            SignalError: ``busy`` or ``going-away``.
+
+        """
+        settings = self._settings
+        if self._draining:
+            raise SignalError(ErrorCode.GOING_AWAY, "this server is shutting down")
+        if len(self._driver) >= settings.sessions_max:
+            raise SignalError(ErrorCode.BUSY, "this server has no room for another session")
+        offer = decode_offer(offer_sdp)
+        now = trio.current_time()
+        if now - self._identity_made_at > IDENTITY_LIFETIME:
+            self._renew_identity()
+        local = self._issue_credentials(now)
+        ssrc = int.from_bytes(os.urandom(4))
+        cname = secrets.token_urlsafe(12)
+        answer = answer_offer(
+            offer,
+            LocalFacts(
+                ufrag=local.ufrag,
+                password=local.password,
+                fingerprint=self._fingerprint,
+                candidates=self._candidates,
+                session_id=int.from_bytes(os.urandom(8)) >> 1,
+                ssrc=ssrc,
+                cname=cname,
+            ),
+        )
+        peer = _peer(answer.remote)
+        session = Session(
+            local,
+            peer,
+            Echo(ssrc, peer.payload_types, os.urandom),
+            self._contexts,
+            settings.limits,
+            cname=cname.encode(),
+            wall_offset=self._wall_offset,
+            entropy=os.urandom,
+            now=now,
+        )
+        session_id = f"{settings.cluster}.{settings.index}.{secrets.token_urlsafe(12)}"
+        driven = Driven(session_id, local.ufrag.encode(), session, report)
+        self._driver.add(driven, now)
+        self._opened += 1
+        return Opened(session_id, answer.sdp, self._driver, driven)
+
+    def _issue_credentials(self, now: float) -> Credentials:
+        ufrag = self._issuer.issue(now + self._wall_offset)
+        return Credentials(ufrag, derive_password(self._settings.password_key, ufrag))
+
+    def _renew_identity(self) -> None:
+        """Make a new certificate; sessions that run keep theirs."""
+        self._identity_made_at = trio.current_time()
+        identity = Identity.create(os.urandom, time.time())
+        self._fingerprint = str(identity.fingerprint())
+        self._contexts = DtlsContexts(identity)
+
+    async def _receive_frames(self) -> None:
+        internal, driver = self._settings.internal, self._driver
+        buffer = bytearray(FRAME_BYTES_MAX)
+        view = memoryview(buffer)
+        while True:
+            await trio.lowlevel.wait_readable(internal)
+            for _ in range(FRAMES_PER_WAKE):
+                try:
+                    size, source = internal.recvfrom_into(buffer, 0, socket.MSG_DONTWAIT)
+                except OSError as exc:
+                    if exc.errno not in (errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED):
+                        raise
+                    break
+                driver.receive_frame(view[:size], source[:2], trio.current_time())
+
+    async def _serve_signaling(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        settings = self._settings
+        listeners = [
+            trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in settings.listeners
+        ]
+        with self._signaling:
+            await serve_signaling(
+                listeners, settings.signal, self, settings.page, task_status=task_status
+            )
+        self._signaling_ended.set()
+
+
+def _peer(remote: RemoteFacts) -> Peer:
+    return Peer(
+        role=Role.CLIENT if remote.setup is Setup.ACTIVE else Role.SERVER,
+        fingerprints=tuple(Fingerprint.parse(str(each)) for each in remote.fingerprints),
+        payload_types=frozenset({remote.opus.payload_type}),
+        mid=remote.mid.encode() if remote.mid is not None else None,
+        mid_extension=remote.mid_extension,
+        may_send=remote.may_send,
+    )
