@@ -1,7 +1,7 @@
 """The command line. The only place that reads arguments and the environment.
 
 Exit statuses are those of sysexits.h: 66, a file that was named is not there; 78, the
-configuration cannot be used; 2, wrong arguments.
+configuration cannot be used; 69, no appliance answers; 2, wrong arguments.
 """
 
 import argparse
@@ -11,15 +11,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from msgspec.structs import replace
+import msgspec
 
 from edge import __version__, logs
-from edge.config import AbsolutePath, Config, decode_config
+from edge.config import Config, decode_config
 from edge.errors import ConfigError
 from edge.keys import obtain_keys
 
 SYSTEM_CONFIG = Path("/etc/edge/edge.toml")
 BUILT_IN = "built-in defaults"
+STATUS_SOCKET_NAME = "status.sock"
 STDERR = 2
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,13 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
         return os.EX_CONFIG
 
 
-def state_directory(config: Config, environment: Mapping[str, str]) -> Path | None:
-    """Return the configured directory, else systemd's, else the user's (XDG base directories)."""
+def state_directory(config: Config, environment: Mapping[str, str]) -> Path:
+    """Return the configured directory, else systemd's, else the user's (XDG base directories).
+
+    Raises:
+        ConfigError: none of them is known.
+
+    """
     if config.supervisor.state_directory is not None:
         return Path(config.supervisor.state_directory)
     if from_systemd := environment.get("STATE_DIRECTORY"):
@@ -51,7 +57,9 @@ def state_directory(config: Config, environment: Mapping[str, str]) -> Path | No
     xdg, home = environment.get("XDG_STATE_HOME", ""), environment.get("HOME", "")
     if xdg.startswith("/"):  # the XDG specification says to ignore relative ones
         return Path(xdg, "edge")
-    return Path(home, ".local", "state", "edge") if home.startswith("/") else None
+    if home.startswith("/"):
+        return Path(home, ".local", "state", "edge")
+    raise ConfigError("supervisor.state_directory: not set, and neither is $HOME: no place for it")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "config", metavar="FILE", type=Path, nargs="?", help=f"configuration {lookup}"
     )
+    status = commands.add_parser("status", help="show what the running appliance is doing")
+    status.add_argument("--config", metavar="FILE", type=Path, help=f"configuration {lookup}")
+    status.add_argument("--json", action="store_true", help="print everything, as JSON")
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -74,13 +85,10 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     logs.configure(config.log.level, "supervisor", journal=journal)
     logger.info("configuration: %s", source)
     directory = state_directory(config, environment)
-    if directory is not None:
-        kept = replace(config.supervisor, state_directory=AbsolutePath(directory))
-        config = replace(config, supervisor=kept)
     keys = obtain_keys(config.keys, directory, os.urandom)
     from edge.supervisor import run  # noqa: PLC0415 - the other commands need not wait for it
 
-    return run(config, keys)
+    return run(config, keys, directory / STATUS_SOCKET_NAME)
 
 
 def _check_config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -89,12 +97,26 @@ def _check_config(arguments: argparse.Namespace, environment: Mapping[str, str])
     return os.EX_OK
 
 
+def _status(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from edge.status import StatusError, fetch_status, render_status  # noqa: PLC0415 - see _run
+
+    config, _ = _load(arguments.config, environment)
+    try:
+        status = fetch_status(state_directory(config, environment) / STATUS_SOCKET_NAME)
+    except StatusError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return os.EX_UNAVAILABLE
+    text = f"{msgspec.json.encode(status).decode()}\n" if arguments.json else render_status(status)
+    sys.stdout.write(text)
+    return os.EX_OK
+
+
 def _version(_arguments: argparse.Namespace, _environment: Mapping[str, str]) -> int:
     sys.stdout.write(f"edge {__version__}\n")
     return os.EX_OK
 
 
-_COMMANDS = {"run": _run, "check-config": _check_config, "version": _version}
+_COMMANDS = {"run": _run, "check-config": _check_config, "status": _status, "version": _version}
 
 
 def _load(named: Path | None, environment: Mapping[str, str]) -> tuple[Config, str]:

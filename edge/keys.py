@@ -75,7 +75,7 @@ def encode_keys(keys: KeySet) -> str:
     return f'{_HEADER}password = "{keys.password_key.hex()}"\n' + "".join(tables)
 
 
-def obtain_keys(config: KeysConfig, state_directory: Path | None, entropy: Entropy) -> KeySet:
+def obtain_keys(config: KeysConfig, state_directory: Path, entropy: Entropy) -> KeySet:
     """Return the keys written in the configuration, or in its key file, or the host's own.
 
     The host's own are in the state directory, and generated there if need be.
@@ -88,8 +88,6 @@ def obtain_keys(config: KeysConfig, state_directory: Path | None, entropy: Entro
         return _key_set(config.routing, config.password)
     if config.file is not None:
         return load_keys(Path(config.file))
-    if state_directory is None:
-        raise ConfigError("keys: none configured, and no state directory to keep generated ones in")
     path = state_directory / KEY_FILE_NAME
     if not path.exists():
         _generate_file(path, entropy)

@@ -1,9 +1,9 @@
 """The frame around every worker process: birth, control channel, heartbeat, end.
 
-A worker is a child of the forkserver. It ignores the terminal's interrupt (the supervisor decides
-when it ends), dies with its parent even if its loop hangs, answers heartbeats from its own Trio
-loop so that an answer proves the loop alive, and leaves when the supervisor's end of the control
-channel closes.
+A worker is a child of the forkserver. It ignores SIGINT and SIGTERM, which reach it when they are
+sent to the whole process group: the supervisor decides when it ends. It dies with its parent even
+if its loop hangs, answers heartbeats from its own Trio loop so that an answer proves the loop
+alive, and leaves when the supervisor's end of the control channel closes.
 """
 
 import contextlib
@@ -57,7 +57,8 @@ class Frame:
 
 def run_worker(frame: Frame, create: Callable[[], Worker]) -> None:
     """Be a worker process until told to stop; the process's exit status tells how it went."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     faulthandler.enable()
     logs.configure(frame.log_level, frame.name, journal=frame.journal)
@@ -75,7 +76,6 @@ async def _supervised(frame: Frame, create: Callable[[], Worker]) -> int:
             await nursery.start(worker.run)
             gc.collect()
             gc.freeze()
-            nursery.start_soon(_stop_on_terminate, worker, nursery)
             await channel.send(control.encode_message(control.Ready()))
             await _obey(channel, worker)
             nursery.cancel_scope.cancel()
@@ -115,15 +115,6 @@ async def _obey(channel: trio.socket.SocketType, worker: Worker) -> None:
                     await worker.drain(grace)
                     nursery.cancel_scope.cancel()
                 return
-
-
-async def _stop_on_terminate(worker: Worker, nursery: trio.Nursery) -> None:
-    """A SIGTERM sent to one worker alone ends that worker in order; it will be replaced."""
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        async for _ in signals:
-            logger.info("asked to end")
-            await worker.drain(0.0)
-            nursery.cancel_scope.cancel()
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -6,13 +6,14 @@ its owner and group.
 
 import contextlib
 import socket
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import trio
 
-from edge.control import Status
+from edge.control import RelayStatistics, Status, TransceiverStatistics, WorkerStatistics
 from edge.errors import BootError, EdgeError
 
 SEND_TIME = 5.0
@@ -80,6 +81,47 @@ def fetch_status(path: Path) -> Status:
         return msgspec.json.decode(b"".join(chunks), type=Status)
     except msgspec.DecodeError as exc:
         raise StatusError(f"what answers at {path} is not this version of edge: {exc}") from exc
+
+
+def render_status(status: Status) -> str:
+    """Return the status as lines for people."""
+    lines = [
+        f"edge {status.version}, up {status.uptime:.0f} s",
+        f"media      udp {', '.join(status.udp)}",
+        f"signaling  tcp {', '.join(status.signaling)}",
+        "",
+        "worker          pid      state        restarts  doing",
+    ]
+    for worker in status.workers:
+        name = f"{worker.kind}-{worker.index}"
+        pid = "-" if worker.pid is None else worker.pid
+        doing = _describe(worker.statistics)
+        lines.append(f"{name:<15} {pid:<8} {worker.state:<12} {worker.restarts:<9} {doing}")
+    drops: Counter[str] = Counter()
+    for worker in status.workers:
+        if worker.statistics is not None:
+            drops.update(worker.statistics.drops)
+    if drops:
+        lines += ["", "dropped packets, by reason"]
+        lines += [f"{count:>9}  {reason}" for reason, count in drops.most_common()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _describe(statistics: WorkerStatistics | None) -> str:
+    match statistics:
+        case None:
+            return "not heard from yet"
+        case RelayStatistics():
+            flows = sum(table.confirmed for table in statistics.flows)
+            return (
+                f"{statistics.packets} packets in, {statistics.forwarded} forwarded, {flows} flows"
+            )
+        case TransceiverStatistics():
+            return (
+                f"{statistics.sessions} sessions ({statistics.opened} opened, "
+                f"{statistics.reached_media} with media), {statistics.packets_received} packets in,"
+                f" {statistics.packets_sent} out"
+            )
 
 
 def _remove_stale(path: Path) -> None:

@@ -25,7 +25,7 @@ from edge.errors import BootError
 from edge.keys import KeySet
 from edge.lifecycle import RestartPolicy
 from edge.signal.page import load_page
-from edge.signal.server import SignalSettings
+from edge.signal.settings import SignalSettings
 from edge.sockets import Sockets, name_of, open_sockets, port_of
 from edge.supervised import SupervisedWorker
 from edge.transceiver import worker as transceiver
@@ -33,7 +33,7 @@ from edge.transceiver.session import SessionLimits
 
 logger = logging.getLogger(__name__)
 
-PRELOAD = ["edge.relay", "edge.transceiver.worker"]
+PRELOAD = ["edge.preload"]
 STOP_TIME = 3.0
 """How long a worker may take to end, beyond what it was given to drain."""
 
@@ -207,6 +207,7 @@ def _transceiver_settings(
     config: Config, keys: KeySet, sockets: Sockets
 ) -> list[transceiver.TransceiverSettings]:
     limits, offered = config.transceiver, config.signal
+    page = load_page(_page_folder()) if offered.serves_page else None
     advertised = config.relay.advertised([port_of(one) for one in sockets.public[0]])
     return [
         transceiver.TransceiverSettings(
@@ -224,7 +225,7 @@ def _transceiver_settings(
                 message_bytes_max=offered.message_bytes_max,
                 idle_timeout=offered.idle_timeout,
             ),
-            page=load_page() if offered.serves_page else None,
+            page=page,
             routing_key=keys.routing[0],
             password_key=keys.password_key,
             sessions_max=limits.sessions_max,
@@ -234,6 +235,13 @@ def _transceiver_settings(
         )
         for index, internal in enumerate(sockets.transceiver_internal)
     ]
+
+
+def _page_folder() -> Path:
+    """Return the page's folder: of the checkout that we run from, else of the installed package."""
+    package = Path(__file__).parent
+    checkout = package.parent / "web"
+    return checkout if checkout.is_dir() else package / "web"
 
 
 def _addresses(bound: Sequence[socket.socket]) -> tuple[tuple[str, int], ...]:

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trio
 from attrs import field, frozen
@@ -25,11 +25,15 @@ from edge.ice.credentials import Credentials
 from edge.routing.frames import FRAME_BYTES_MAX
 from edge.routing.ufrag import RoutingKey, UfragIssuer, derive_password
 from edge.signal.answer import LocalFacts, RemoteFacts, answer_offer
-from edge.signal.messages import ErrorCode
+from edge.signal.host import StateReport
+from edge.signal.messages import ByeReason, ErrorCode
+from edge.signal.page import PageFile
 from edge.signal.sdp import Setup, decode_offer
-from edge.signal.server import PageFile, SignalSettings, serve_signaling
-from edge.transceiver.driver import Driven, Driver, Report
-from edge.transceiver.session import EndReason, Peer, Session, SessionLimits
+from edge.signal.server import serve_signaling
+from edge.signal.settings import SignalSettings
+from edge.transceiver.driver import Driven, Driver
+from edge.transceiver.reports import END_REASONS, bye_report, state_report
+from edge.transceiver.session import Ended, EndReason, LayerUp, Peer, Session, SessionLimits
 
 FRAMES_PER_WAKE = 64
 """How many frames are read before other tasks of the worker get a turn."""
@@ -76,9 +80,9 @@ class Opened:
     _driver: Driver
     _driven: Driven
 
-    def close(self, reason: EndReason) -> None:
+    def close(self, reason: ByeReason) -> None:
         """End the session; nothing happens if it has ended already."""
-        self._driver.end(self._driven, reason, trio.current_time())
+        self._driver.end(self._driven, END_REASONS[reason], trio.current_time())
 
 
 class Transceiver:
@@ -130,17 +134,17 @@ class Transceiver:
             drops=dict(driver.all_drops()),
         )
 
-    def open_session(self, offer_sdp: str, report: Report) -> Opened:
+    def open_session(self, offer_sdp: str, report: Callable[[StateReport], None]) -> Opened:
         """Answer an offer with a new session.
 
         Raises:
             SdpError: the offer cannot be accepted; the message says why.
-            SignalError: ``busy`` or ``going-away``.
+            SignalError: ``busy``, also while draining.
 
         """
         settings = self._settings
         if self._draining:
-            raise SignalError(ErrorCode.GOING_AWAY, "this server is shutting down")
+            raise SignalError(ErrorCode.BUSY, "this server is shutting down")
         if len(self._driver) >= settings.sessions_max:
             raise SignalError(ErrorCode.BUSY, "this server has no room for another session")
         offer = decode_offer(offer_sdp)
@@ -166,7 +170,7 @@ class Transceiver:
         session = Session(
             local,
             peer,
-            Echo(ssrc, peer.payload_types, os.urandom),
+            Echo(peer.payload_types, os.urandom, ssrc=ssrc),
             self._contexts,
             settings.limits,
             cname=cname.encode(),
@@ -175,7 +179,11 @@ class Transceiver:
             now=now,
         )
         session_id = f"{settings.cluster}.{settings.index}.{secrets.token_urlsafe(12)}"
-        driven = Driven(session_id, local.ufrag.encode(), session, report)
+
+        def tell(event: LayerUp | Ended) -> None:
+            report(state_report(event) if isinstance(event, LayerUp) else bye_report(event))
+
+        driven = Driven(session_id, local.ufrag.encode(), session, tell)
         self._driver.add(driven, now)
         self._opened += 1
         return Opened(session_id, answer.sdp, self._driver, driven)
@@ -207,7 +215,9 @@ class Transceiver:
                 driver.receive_frame(view[:size], source[:2], trio.current_time())
 
     async def _serve_signaling(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        *,
+        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         settings = self._settings
         listeners = [

@@ -27,7 +27,7 @@ def test_round_trip(kind: int, socket: int, relay: int, rows: list[frames.Row]) 
 
 
 @given(st.binary(max_size=400), st.booleans())
-def test_any_bytes(data: bytes, with_magic: bool) -> None:  # noqa: FBT001 - hypothesis draws it
+def test_any_bytes(data: bytes, with_magic: bool) -> None:
     if with_magic:
         data = bytes([frames.MAGIC, frames.PACKETS]) + data
     with suppress(FrameError):

@@ -19,7 +19,7 @@ def make_agent() -> IceLiteAgent:
     return IceLiteAgent(LOCAL, silence_limit=30.0)
 
 
-def make_check(serial: int, priority: int, nominated: bool) -> bytes:  # noqa: FBT001 (by position)
+def make_check(serial: int, priority: int, nominated: bool) -> bytes:
     return encode_request(
         local=REMOTE,
         remote=LOCAL,
@@ -66,7 +66,7 @@ junk = st.one_of(
 )
 steps: st.SearchStrategy[Step[IceLiteAgent]] = st.one_of(
     st.builds(Datagram, st.one_of(checks, refused), addresses),
-    st.builds(Datagram, junk, addresses, st.just(True)),  # noqa: FBT003 (junk=True)
+    st.builds(Datagram, junk, addresses, st.just(True)),
     st.builds(Wait, st.floats(0, 40), st.booleans()),
     st.builds(note_liveness, addresses),
 )

@@ -16,7 +16,7 @@ PASSWORD = "p" * 24
 
 
 @given(UFRAGS, UFRAGS, st.booleans())
-def test_finds_the_ufrag_of_every_real_check(local: str, remote: str, nominated: bool) -> None:  # noqa: FBT001
+def test_finds_the_ufrag_of_every_real_check(local: str, remote: str, nominated: bool) -> None:
     check = stun.encode_request(
         local=Credentials(local, PASSWORD),
         remote=Credentials(remote, PASSWORD),

@@ -86,7 +86,7 @@ def test_any_authentic_attributes_are_a_value_or_a_stun_error(
     kind: int,
     protected: list[tuple[int, bytes]],
     unprotected: list[tuple[int, bytes]],
-    username_first: bool,  # noqa: FBT001 (hypothesis passes it)
+    username_first: bool,
 ) -> None:
     if username_first:
         protected = [(0x0006, f"{LOCAL.ufrag}:h6vY".encode()), *protected]
@@ -113,7 +113,7 @@ def test_requests_round_trip(
     local: Credentials,
     remote: Credentials,
     priority: int,
-    nominated: bool,  # noqa: FBT001 (hypothesis passes it)
+    nominated: bool,
     transaction_id: bytes,
 ) -> None:
     data = encode_request(

@@ -1,0 +1,39 @@
+# Everything runs in the virtual environment .venv; "make setup" builds it from the lock files.
+
+BIN := .venv/bin
+
+.PHONY: help setup run check test format lock
+
+help:
+	@echo "make setup   virtual environment with what the appliance needs"
+	@echo "make run     set up, then run the appliance with the defaults on localhost"
+	@echo "make test    set up with the test tools, then check and run all tests"
+	@echo "make check   formatting, lint, types, import rules"
+	@echo "make format  format the code and fix what ruff can fix"
+	@echo "make lock    resolve the lock files anew (needs uv)"
+
+setup:
+	scripts/setup
+
+run: setup
+	exec $(BIN)/edge run
+
+check:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test:
+	scripts/setup --dev
+	scripts/install-test-packages
+	$(MAKE) check
+	mkdir -p artifacts
+	$(BIN)/pytest --junitxml=artifacts/pytest.xml
+
+format:
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:
+	scripts/lock

@@ -1,0 +1,220 @@
+"""The tables of the configuration file: keys, types, defaults, limits, and what must fit together.
+
+config/edge.toml explains every key to operators. The defaults are a working set-up on localhost.
+Seconds are floats. A key of type ``X | None`` is None when the file has the empty string, because
+TOML has no null.
+"""
+
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta, Struct, field
+
+from edge.config.keypath import KeyPath
+from edge.config.values import (
+    AbsolutePath,
+    IpAddress,
+    ListenAddress,
+    PasswordSecret,
+    PublicAddress,
+    RoutingSecret,
+    UrlPath,
+)
+
+Workers = Annotated[int, Meta(ge=1, le=256)]
+Limit = Annotated[int, Meta(ge=1, le=10_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+SecondsOrZero = Annotated[float, Meta(ge=0, le=3600)]
+
+UNROUTABLE_KEY_ID = 7
+
+_ONE_PORT_PER_ADDRESS = "clients are told one port per IP address (RFC 8445 section 5.2)"
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong. The text never contains key material."""
+
+    path: KeyPath
+    text: str
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all tables of a TOML document."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Values that are fine alone but not together. Paths are relative to this table."""
+        return iter(())
+
+
+class RelayConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    workers: Workers = 2
+    listen: tuple[ListenAddress, ...] = (ListenAddress(IpAddress("127.0.0.1"), 3478),)
+    public_addresses: tuple[PublicAddress, ...] = ()
+    pin_cores: bool = True
+    flows_max: Limit = 100_000
+    flow_generation: Annotated[float, Meta(ge=1, le=3600)] = 15.0
+    receive_buffer_bytes: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 4_194_304
+
+    def advertised(self, bound_ports: Sequence[int]) -> tuple[ListenAddress, ...]:
+        """Return what answers name as candidates, one per entry of ``listen``.
+
+        ``bound_ports``: the UDP ports that were really bound, in the order of ``listen``.
+        """
+        public = self.public_addresses or tuple(PublicAddress(each.host) for each in self.listen)
+        return tuple(
+            ListenAddress(address.host, port if address.port is None else address.port)
+            for address, port in zip(public, bound_ports, strict=True)
+        )
+
+    def problems(self) -> Iterator[Problem]:
+        yield from _listen_problems(self.listen)
+        if not self.public_addresses:
+            for index, listen in enumerate(self.listen):
+                if listen.ip.is_unspecified:
+                    text = "a wildcard address needs public_addresses: clients must be told where"
+                    yield Problem(("listen", index), text)
+                elif any(_same_host(listen, other) for other in self.listen[:index]):
+                    text = f"{listen.host} is named twice; {_ONE_PORT_PER_ADDRESS}"
+                    yield Problem(("listen", index), text)
+            return
+        if len(self.public_addresses) != len(self.listen):
+            text = f"{len(self.public_addresses)} for {len(self.listen)} listen addresses"
+            yield Problem(("public_addresses",), f"needs one entry per listen address; has {text}")
+            return
+        advertised = self.advertised([listen.port for listen in self.listen])
+        for index, (public, listen) in enumerate(zip(advertised, self.listen, strict=True)):
+            path = ("public_addresses", index)
+            if public.ip.is_unspecified:
+                yield Problem(path, "a wildcard address is not a place that clients can reach")
+            elif public.ip.version != listen.ip.version:
+                yield Problem(path, f"not the IP version of its listen address {listen}")
+            elif any(public.host == other.host for other in advertised[:index]):
+                yield Problem(path, f"{public.host} is named twice; {_ONE_PORT_PER_ADDRESS}")
+
+
+class TransceiverConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    workers: Workers = 2
+    internal_address: IpAddress = IpAddress("127.0.0.1")
+    sessions_max: Limit = 1000
+    handshake_timeout: Seconds = 15.0
+    consent_timeout: Seconds = 30.0
+
+    def problems(self) -> Iterator[Problem]:
+        if ip_address(self.internal_address).is_unspecified:
+            text = "relays need one address to send frames to, not a wildcard"
+            yield Problem(("internal_address",), text)
+
+
+class SignalConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: tuple[ListenAddress, ...] = (ListenAddress(IpAddress("127.0.0.1"), 8080),)
+    path: UrlPath = UrlPath("/v1/session")
+    page: Literal["auto", "on", "off"] = "auto"
+    grace: SecondsOrZero = 2.0
+    connections_max: Limit = 2000
+    message_bytes_max: Annotated[int, Meta(ge=4096, le=1 << 20)] = 131_072
+    idle_timeout: Seconds = 30.0
+
+    @property
+    def serves_page(self) -> bool:
+        """``auto`` means: only when nobody but this machine can reach it."""
+        if self.page == "auto":
+            return all(listen.ip.is_loopback for listen in self.listen)
+        return self.page == "on"
+
+    def problems(self) -> Iterator[Problem]:
+        yield from _listen_problems(self.listen)
+
+
+class BackendConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: Literal["echo"] = "echo"
+
+
+class InlineRoutingKey(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: Annotated[int, Meta(ge=0, le=UNROUTABLE_KEY_ID)]
+    key: RoutingSecret
+
+
+class KeysConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    routing: tuple[InlineRoutingKey, ...] = ()
+    password: PasswordSecret | None = None
+    file: AbsolutePath | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        yield from routing_key_problems(self.routing)
+        if self.file is not None and (self.routing or self.password):
+            yield Problem(("file",), "either a key file or keys written here, not both")
+        elif self.routing and self.password is None:
+            yield Problem(
+                ("password",), "routing keys written here need a password key beside them"
+            )
+        elif self.password and not self.routing:
+            yield Problem(("routing",), "a password key written here needs routing keys beside it")
+
+
+class SupervisorConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    cluster: Annotated[int, Meta(ge=0, le=65_535)] = 1
+    drain_limit: SecondsOrZero = 10.0
+    boot_timeout: Seconds = 20.0
+    heartbeat_interval: Seconds = 1.0
+    heartbeat_limit: Seconds = 10.0
+    restart_backoff: Seconds = 0.1
+    restart_backoff_max: Seconds = 10.0
+    state_directory: AbsolutePath | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        if self.heartbeat_limit < 2 * self.heartbeat_interval:
+            text = "must be at least twice heartbeat_interval, or one late answer kills a worker"
+            yield Problem(("heartbeat_limit",), text)
+        if self.restart_backoff_max < self.restart_backoff:
+            yield Problem(("restart_backoff_max",), "must not be below restart_backoff")
+
+
+class LogConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    relay: RelayConfig = field(default_factory=RelayConfig)
+    transceiver: TransceiverConfig = field(default_factory=TransceiverConfig)
+    signal: SignalConfig = field(default_factory=SignalConfig)
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    keys: KeysConfig = field(default_factory=KeysConfig)
+    supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def routing_key_problems(routing: Sequence[InlineRoutingKey]) -> Iterator[Problem]:
+    """Check a ``routing`` list. Paths start with ``routing``."""
+    ids = [each.id for each in routing]
+    secrets = [bytes(each.key) for each in routing]
+    for index, each in enumerate(routing):
+        if each.id == UNROUTABLE_KEY_ID:
+            text = f"key id {UNROUTABLE_KEY_ID} is never routable; use 0 to 6"
+            yield Problem(("routing", index, "id"), text)
+        if (first := ids.index(each.id)) != index:
+            text = f"key id {each.id} is already taken by routing[{first}]"
+            yield Problem(("routing", index, "id"), text)
+        if (first := secrets.index(each.key)) != index:
+            text = f"the same key as routing[{first}]"
+            yield Problem(("routing", index, "key"), text)
+
+
+def _same_host(first: ListenAddress, second: ListenAddress) -> bool:
+    return first.host == second.host and first.port != second.port
+
+
+def _listen_problems(listen: Sequence[ListenAddress]) -> Iterator[Problem]:
+    if not listen:
+        yield Problem(("listen",), "needs at least one address")
+    for index, address in enumerate(listen):
+        for other in listen[:index]:
+            if other.port != address.port or other.port == 0:
+                continue
+            if other.host == address.host:
+                yield Problem(("listen", index), f"{address} is named twice")
+            elif other.ip.version == address.ip.version and (
+                other.ip.is_unspecified or address.ip.is_unspecified
+            ):
+                text = f"port clash: a wildcard address covers both {other} and {address}"
+                yield Problem(("listen", index), text)

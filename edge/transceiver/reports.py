@@ -1,0 +1,57 @@
+"""What a session's client is told about it: session events as signaling messages."""
+
+from collections.abc import Mapping
+
+from edge.signal.messages import Bye, ByeReason, LayerState, State
+from edge.signal.messages import Layer as WireLayer
+from edge.transceiver.session import Ended, EndReason, LayerUp
+
+_BYES: Mapping[EndReason, tuple[ByeReason, str]] = {
+    EndReason.ICE_TIMEOUT: (
+        ByeReason.SETUP_TIMEOUT,
+        "no connectivity check arrived: UDP may be blocked between the client and this server",
+    ),
+    EndReason.DTLS_TIMEOUT: (
+        ByeReason.SETUP_TIMEOUT,
+        "connectivity checks arrived, but the DTLS handshake was not completed in time",
+    ),
+    EndReason.DTLS_FAILED: (ByeReason.HANDSHAKE_FAILED, "the DTLS handshake failed"),
+    EndReason.FINGERPRINT_MISMATCH: (
+        ByeReason.HANDSHAKE_FAILED,
+        "the client's certificate is not the one whose fingerprint was offered",
+    ),
+    EndReason.NO_SRTP_PROFILE: (
+        ByeReason.HANDSHAKE_FAILED,
+        "the client and this server have no SRTP profile in common",
+    ),
+    EndReason.CONSENT_LOST: (
+        ByeReason.CONSENT_LOST,
+        "nothing valid was heard from the client for too long",
+    ),
+    EndReason.PEER_CLOSED: (ByeReason.PEER_CLOSED, "the client closed the media connection"),
+    EndReason.CLIENT_BYE: (ByeReason.HANG_UP, "the client hung up"),
+    EndReason.CLIENT_GONE: (ByeReason.SIGNALING_CLOSED, "the signaling connection was closed"),
+    EndReason.GOING_AWAY: (ByeReason.GOING_AWAY, "this server is shutting down"),
+    EndReason.CRASHED: (ByeReason.INTERNAL, "the session failed because of a fault of this server"),
+}
+
+END_REASONS: Mapping[ByeReason, EndReason] = {
+    ByeReason.HANG_UP: EndReason.CLIENT_BYE,
+    ByeReason.SIGNALING_CLOSED: EndReason.CLIENT_GONE,
+    ByeReason.GOING_AWAY: EndReason.GOING_AWAY,
+    ByeReason.INTERNAL: EndReason.CRASHED,
+}
+"""Why signaling ends a session."""
+
+
+def state_report(event: LayerUp) -> State:
+    return State(
+        layer=WireLayer(event.layer.value),
+        state=LayerState.CONNECTED,
+        ms=round(event.elapsed * 1000, 3),
+    )
+
+
+def bye_report(event: Ended) -> Bye:
+    reason, sentence = _BYES[event.reason]
+    return Bye(reason=reason, message=sentence)

@@ -1,0 +1,170 @@
+"""The real appliance, as an operator would start it: ``edge run`` with a configuration file."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+from attrs import define, field
+
+from edge.control import RelayStatistics, Status, TransceiverStatistics, WorkerStatus
+from edge.status import StatusError, fetch_status
+
+START_TIME = 30.0
+STOP_TIME = 30.0
+
+CONFIG = """
+[relay]
+listen = ["127.0.0.1:0"]
+workers = {relays}
+{relay}
+
+[transceiver]
+workers = {transceivers}
+{transceiver}
+
+[signal]
+listen = ["127.0.0.1:0"]
+{signal}
+
+[supervisor]
+state_directory = "{directory}"
+heartbeat_interval = 0.1
+heartbeat_limit = 5.0
+restart_backoff = 0.05
+{supervisor}
+"""
+
+
+@define
+class Appliance:
+    """A running ``edge run``."""
+
+    process: trio.Process
+    directory: Path
+    lines: list[str] = field(factory=list)
+    """What it has written to standard error so far."""
+    ready: trio.Event = field(factory=trio.Event)
+
+    @property
+    def status_socket(self) -> Path:
+        return self.directory / "status.sock"
+
+    async def status(self) -> Status:
+        return await trio.to_thread.run_sync(fetch_status, self.status_socket)
+
+    async def workers(self, kind: str) -> list[WorkerStatus]:
+        return [one for one in (await self.status()).workers if one.kind == kind]
+
+    async def relays(self) -> list[RelayStatistics]:
+        found = [one.statistics for one in await self.workers("relay")]
+        return [one for one in found if isinstance(one, RelayStatistics)]
+
+    async def transceivers(self) -> list[TransceiverStatistics]:
+        found = [one.statistics for one in await self.workers("transceiver")]
+        return [one for one in found if isinstance(one, TransceiverStatistics)]
+
+    async def udp(self) -> tuple[str, int]:
+        host, _, port = (await self.status()).udp[0].rpartition(":")
+        return host.strip("[]"), int(port)
+
+    async def origin(self) -> str:
+        """Return ``host:port`` of signaling and page."""
+        return (await self.status()).signaling[0]
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def wait_line(self, pattern: str, timeout: float = 10.0) -> str:
+        """Wait until a line of its log matches."""
+        with trio.fail_after(timeout):
+            while True:
+                for line in self.lines:
+                    if re.search(pattern, line):
+                        return line
+                await trio.sleep(0.02)
+
+    async def collect_lines(self) -> None:
+        assert self.process.stderr is not None
+        rest = b""
+        async for chunk in self.process.stderr:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                text = line.decode()
+                self.lines.append(text)
+                print(text)
+                if "ready: " in text:
+                    self.ready.set()
+
+
+@asynccontextmanager
+async def running_appliance(
+    directory: Path,
+    *,
+    relays: int = 2,
+    transceivers: int = 2,
+    relay: str = "",
+    transceiver: str = "",
+    signal: str = "",
+    supervisor: str = "",
+) -> AsyncIterator[Appliance]:
+    """Start an appliance, wait until it is ready, and end it in order afterwards.
+
+    The keyword arguments are lines for the configuration's tables.
+    """
+    config = directory / "edge.toml"
+    config.write_text(
+        CONFIG.format(
+            directory=directory,
+            relays=relays,
+            transceivers=transceivers,
+            relay=relay,
+            transceiver=transceiver,
+            signal=signal,
+            supervisor=supervisor,
+        )
+    )
+    process = await start_edge("run", "--config", str(config))
+    appliance = Appliance(process, directory)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(appliance.collect_lines)
+            with trio.fail_after(START_TIME):
+                await appliance.ready.wait()
+            await _wait_statistics(appliance)
+            yield appliance
+            if process.poll() is None:
+                appliance.terminate()
+                with trio.fail_after(STOP_TIME):
+                    await process.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
+async def start_edge(*arguments: str) -> trio.Process:
+    """Start the command with its standard error piped."""
+    return await trio.lowlevel.open_process(
+        [sys.executable, "-m", "edge", *arguments], stderr=subprocess.PIPE
+    )
+
+
+async def _wait_statistics(appliance: Appliance) -> None:
+    """Wait for the first heartbeat of every worker."""
+    with trio.fail_after(START_TIME):
+        while True:
+            try:
+                status = await appliance.status()
+            except StatusError:
+                await trio.sleep(0.05)
+                continue
+            if all(worker.statistics is not None for worker in status.workers):
+                return
+            await trio.sleep(0.05)

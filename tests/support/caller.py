@@ -1,0 +1,185 @@
+"""A client of the real appliance: WebSocket signaling and a UDP socket around ``Peer``."""
+
+import os
+import re
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import trio
+from attrs import define, field
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+
+from edge.dtls.certificate import Fingerprint, Identity
+from edge.dtls.context import DtlsContexts
+from edge.dtls.keying import Role
+from edge.ice.credentials import Credentials
+from edge.machine import Address
+from tests.support.peer import PAYLOAD_TYPE, Peer, PeerEvent
+
+IDENTITY = Identity.create(os.urandom, time.time())
+CONTEXTS = DtlsContexts(IDENTITY)
+
+OFFER = (
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n"
+    "m=audio 9 UDP/TLS/RTP/SAVPF {payload_type}\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n"
+    "a=sendrecv\r\na=rtcp-mux\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n"
+    "a=fingerprint:{fingerprint}\r\na=setup:{setup}\r\n"
+    "a=rtpmap:{payload_type} opus/48000/2\r\n"
+)
+
+
+def make_offer(local: Credentials, setup: str = "actpass") -> str:
+    return OFFER.format(
+        payload_type=PAYLOAD_TYPE,
+        ufrag=local.ufrag,
+        password=local.password,
+        fingerprint=IDENTITY.fingerprint(),
+        setup=setup,
+    )
+
+
+def new_credentials() -> Credentials:
+    return Credentials(os.urandom(4).hex(), os.urandom(16).hex())
+
+
+def peer_for_answer(answer: str, local: Credentials, **options: Any) -> Peer:
+    """Make the client that fits an answer."""
+
+    def value(name: str) -> str:
+        match = re.search(rf"^a={name}:(.*)\r$", answer, re.MULTILINE)
+        assert match is not None, f"no {name} in the answer"
+        return match[1]
+
+    candidate = value("candidate").split()
+    return Peer(
+        local,
+        Credentials(value("ice-ufrag"), value("ice-pwd")),
+        Address(candidate[4], int(candidate[5])),
+        Role.SERVER if value("setup") == "active" else Role.CLIENT,
+        CONTEXTS,
+        Fingerprint.parse(value("fingerprint")),
+        os.urandom,
+        **options,
+    )
+
+
+@define
+class LiveCall:
+    """A call over real sockets."""
+
+    peer: Peer
+    udp: trio.socket.SocketType
+    websocket: WebSocketConnection
+    session: str
+    offered_at: float
+    messages: list[dict[str, Any]] = field(factory=list)
+    events: list[PeerEvent] = field(factory=list)
+    drop: Callable[[bytes], bool] = field(default=lambda _: False)
+    """Decides per datagram, either way, whether the network loses it."""
+
+    async def wait(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
+        with trio.fail_after(timeout):
+            while not predicate():
+                await trio.sleep(0.01)
+
+    async def wait_echo(self, count: int = 1, timeout: float = 10.0) -> None:
+        await self.wait(lambda: self.peer.record.echoed >= count, timeout)
+
+    async def wait_message(self, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:
+        """Wait for a signaling message with these fields."""
+        with trio.fail_after(timeout):
+            while True:
+                for message in self.messages:
+                    if fields.items() <= message.items():
+                        return message
+                await trio.sleep(0.01)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self.websocket.send_message(msgspec.json.encode(message).decode())
+
+    async def rebind(self) -> None:
+        """Go on from another local port, as a client behind a new NAT mapping does."""
+        old, self.udp = self.udp, await _open_udp(self.peer.server.host)
+        old.close()
+
+    async def flush(self) -> None:
+        while (transmit := self.peer.next_datagram()) is not None:
+            if not self.drop(transmit.data):
+                with trio.move_on_after(1):
+                    await self.udp.sendto(
+                        transmit.data, (transmit.destination.host, transmit.destination.port)
+                    )
+        while (event := self.peer.next_event()) is not None:
+            self.events.append(event)
+
+    async def run_media(self) -> None:
+        """Feed the peer and its timers until cancelled."""
+        while True:
+            await self.flush()
+            due = self.peer.next_timeout()
+            data = None
+            udp = self.udp
+            with trio.move_on_at(due if due is not None else float("inf")):
+                try:
+                    data = await udp.recv(2048)
+                except (OSError, trio.ClosedResourceError):
+                    await trio.lowlevel.checkpoint()
+            now = trio.current_time()
+            if data is not None and not self.drop(data):
+                self.peer.receive_datagram(data, self.peer.server, now)
+            self.peer.handle_timeout(now)
+
+    async def run_signaling(self) -> None:
+        while True:
+            try:
+                self.messages.append(msgspec.json.decode(await self.websocket.get_message()))
+            except ConnectionClosed:
+                return
+
+
+@asynccontextmanager
+async def calling(
+    origin: str,
+    *,
+    setup: str = "actpass",
+    drop: Callable[[bytes], bool] | None = None,
+    **options: Any,
+) -> AsyncIterator[LiveCall]:
+    """Open a session at ``origin`` and start a client for it. ``options`` are ``Peer``'s."""
+    local = new_credentials()
+    async with open_websocket_url(
+        f"ws://{origin}/v1/session", subprotocols=["edge.v1"]
+    ) as websocket:
+        offered_at = trio.current_time()
+        offer = {"type": "offer", "sdp": make_offer(local, setup)}
+        await websocket.send_message(msgspec.json.encode(offer).decode())
+        with trio.fail_after(10):
+            answer = msgspec.json.decode(await websocket.get_message())
+        assert answer["type"] == "answer", answer
+        peer = peer_for_answer(answer["sdp"], local, **options)
+        call = LiveCall(
+            peer, await _open_udp(peer.server.host), websocket, answer["session"], offered_at
+        )
+        if drop is not None:
+            call.drop = drop
+        peer.start(trio.current_time())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call.run_signaling)
+            nursery.start_soon(call.run_media)
+            yield call
+            peer.close(trio.current_time())
+            await call.flush()
+            nursery.cancel_scope.cancel()
+        call.udp.close()
+
+
+async def _open_udp(host: str) -> trio.socket.SocketType:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    udp = trio.socket.socket(family, socket.SOCK_DGRAM)
+    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    await udp.bind(("::1" if ":" in host else "127.0.0.1", 0))
+    return udp

@@ -1,0 +1,142 @@
+"""The command line: exit statuses, lookup of files, what is printed where."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge import __version__, cli
+from edge.config import Config, decode_config
+from edge.errors import ConfigError
+
+GOOD = '[relay]\nworkers = 1\n[signal]\npage = "off"\n'
+BAD = "[relay]\nworkers = 0\n"
+
+
+@pytest.fixture(autouse=True)
+def no_system_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "system" / "edge.toml"
+    monkeypatch.setattr(cli, "SYSTEM_CONFIG", path)
+    return path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"], {}) == 0
+    assert capsys.readouterr().out == f"edge {__version__}\n"
+
+
+def test_good_file_is_summed_up_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "edge.toml", GOOD)
+    assert cli.main(["check-config", str(path)], {}) == 0
+    assert capsys.readouterr().out == (
+        f"{path}: good: 1 relay worker on udp 127.0.0.1:3478; 2 transceiver workers; "
+        "signaling on tcp 127.0.0.1:8080, page off; echo backend\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["check-config"], ["run", "--config"]])
+def test_bad_file_exits_78_with_path_and_line(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "edge.toml", BAD)
+    assert cli.main([*command, str(path)], {}) == 78
+    printed = capsys.readouterr()
+    assert printed.err == f"{path}:2: relay.workers: expected an integer >= 1\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("command", [["check-config"], ["run", "--config"]])
+def test_missing_file_exits_66(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "edge.toml"
+    assert cli.main([*command, str(path)], {}) == 66
+    assert capsys.readouterr().err == f"{path}: No such file or directory\n"
+    assert cli.main([*command, str(tmp_path)], {}) == 66
+
+
+def test_file_that_is_not_text_exits_78(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "edge.toml"
+    path.write_bytes(b"# \xff")
+    assert cli.main(["check-config", str(path)], {}) == 78
+    assert "not UTF-8 text (byte 2)" in capsys.readouterr().err
+
+
+def test_lookup_order(
+    tmp_path: Path, no_system_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def source(*arguments: str, environment: dict[str, str]) -> str:
+        assert cli.main(["check-config", *arguments], environment) == 0
+        return capsys.readouterr().out.split(": good")[0]
+
+    assert source(environment={}) == "built-in defaults"
+    write(no_system_config, GOOD)
+    assert source(environment={}) == str(no_system_config)
+    assert source(environment={"EDGE_CONFIG": ""}) == str(no_system_config)
+    by_environment = write(tmp_path / "environment.toml", GOOD)
+    environment = {"EDGE_CONFIG": str(by_environment)}
+    assert source(environment=environment) == str(by_environment)
+    named = write(tmp_path / "named.toml", GOOD)
+    assert source(str(named), environment=environment) == str(named)
+
+
+def test_file_named_by_the_environment_must_exist(tmp_path: Path) -> None:
+    assert cli.main(["check-config"], {"EDGE_CONFIG": str(tmp_path / "none.toml")}) == 66
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/edge:/var/lib/more", "HOME": "/h"}, "/var/lib/edge"),
+        ({"XDG_STATE_HOME": "/x", "HOME": "/h"}, "/x/edge"),
+        ({"XDG_STATE_HOME": "relative", "HOME": "/h"}, "/h/.local/state/edge"),
+        ({"HOME": "/h"}, "/h/.local/state/edge"),
+    ],
+)
+def test_state_directory(environment: dict[str, str], expected: str) -> None:
+    assert cli.state_directory(Config(), environment) == Path(expected)
+    configured = decode_config('[supervisor]\nstate_directory = "/srv/edge"', "edge.toml")
+    assert cli.state_directory(configured, environment) == Path("/srv/edge")
+
+
+def test_no_state_directory() -> None:
+    with pytest.raises(ConfigError, match=r"supervisor\.state_directory"):
+        cli.state_directory(Config(), {"XDG_STATE_HOME": "relative", "HOME": ""})
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--workers", "3"]])
+def test_wrong_arguments_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments, {})
+    assert caught.value.code == 2
+    assert "usage: edge" in capsys.readouterr().err
+
+
+def test_module_runs_and_checking_loads_no_network_code(tmp_path: Path) -> None:
+    """Checking a file is quick because the supervisor and what it needs are not imported."""
+    path = write(tmp_path / "edge.toml", GOOD)
+    command = [sys.executable, "-X", "importtime", "-m", "edge", "check-config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "edge.config.decode" in imported
+    assert not imported & {"trio", "edge.supervisor", "OpenSSL", "numpy"}
+
+
+def test_run_with_unusable_keys_exits_78(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.touch(mode=0o644)
+    path = write(tmp_path / "edge.toml", f'[keys]\nfile = "{keys}"\n')
+    command = [sys.executable, "-m", "edge", "run", "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 78
+    assert "chmod 600" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,94 @@
+"""The JSON messages of edge.v1."""
+
+import json
+
+import pytest
+
+from edge.errors import SignalError
+from edge.signal.messages import (
+    Answer,
+    Bye,
+    ByeReason,
+    Candidate,
+    Error,
+    ErrorCode,
+    HangUp,
+    Layer,
+    LayerState,
+    Offer,
+    ServerMessage,
+    State,
+    decode_client_message,
+    encode_server_message,
+)
+
+
+def test_decodes_client_messages() -> None:
+    assert decode_client_message('{"type":"offer","sdp":"v=0\\r\\n"}') == Offer(sdp="v=0\r\n")
+    assert decode_client_message('{"sdp":"","type":"offer"}') == Offer(sdp="")
+    assert decode_client_message('{"type":"bye"}') == HangUp()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["", ',"candidate":null', ',"candidate":{"candidate":"x","sdpMid":"0"},"sdpMLineIndex":0'],
+)
+def test_any_candidate_is_accepted(rest: str) -> None:
+    assert decode_client_message(f'{{"type":"candidate"{rest}}}') == Candidate()
+
+
+@pytest.mark.parametrize(
+    ("text", "at_fault"),
+    [
+        ("", "truncated"),
+        ("hello", "malformed"),
+        ("[]", "object"),
+        ("{}", "`type`"),
+        ('{"type":"subscribe"}', "subscribe"),
+        ('{"type":1}', "$.type"),
+        ('{"type":"offer"}', "`sdp`"),
+        ('{"type":"offer","sdp":1}', "$.sdp"),
+        ('{"type":"offer","sdp":"v=0","route":"x"}', "`route`"),
+        ('{"type":"bye","why":"x"}', "`why`"),
+        ('{"type":"bye"} {}', "trailing"),
+        ('{"type":"offer","sdp":"\\ud800"}', ""),
+        ("\ud800", ""),
+        ('{"type":"candidate","candidate":' + "[" * 50_000, ""),
+    ],
+)
+def test_a_malformed_message_is_one_error_that_names_the_fault(text: str, at_fault: str) -> None:
+    with pytest.raises(SignalError, match="This is not an edge.v1 message") as caught:
+        decode_client_message(text)
+    assert caught.value.reason == "malformed-message"
+    assert at_fault in str(caught.value)
+
+
+def test_an_error_is_short_however_long_the_message() -> None:
+    with pytest.raises(SignalError) as caught:
+        decode_client_message('{"type":"' + "x" * 100_000 + '"}')
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("message", "encoded"),
+    [
+        (
+            Answer(sdp="v=0\r\n", session="s1"),
+            {"type": "answer", "sdp": "v=0\r\n", "session": "s1"},
+        ),
+        (
+            State(layer=Layer.DTLS, state=LayerState.CONNECTED, ms=31.5),
+            {"type": "state", "layer": "dtls", "state": "connected", "ms": 31.5},
+        ),
+        (
+            Bye(reason=ByeReason.CONSENT_LOST, message="Gone."),
+            {"type": "bye", "reason": "consent-lost", "message": "Gone."},
+        ),
+        (
+            Error(code=ErrorCode.BUSY, message="Full."),
+            {"type": "error", "code": "busy", "message": "Full."},
+        ),
+    ],
+)
+def test_encodes_server_messages(message: ServerMessage, encoded: dict[str, object]) -> None:
+    assert json.loads(encode_server_message(message)) == encoded
