@@ -32,8 +32,9 @@ class RelayStatistics(Struct, frozen=True, kw_only=True, tag="relay"):
     """Packets handed to transceivers."""
     frames: int
     """Datagrams those packets took on the internal hop."""
-    first_checks: int
-    """STUN requests that were routed by their ufrag before this worker knew a confirmed flow."""
+    first_checks: list[int]
+    """STUN requests that were routed by their ufrag alone, before this worker knew a confirmed
+    flow for their sender; by transceiver."""
     drops: dict[str, int]
     flows: list[FlowCounts]
 

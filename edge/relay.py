@@ -81,7 +81,7 @@ class Relay:
         self.drops: Counter[str] = Counter()
         self.forwarded = 0
         self.frames = 0
-        self.first_checks = 0
+        self.first_checks = [0] * len(settings.transceivers)
         self._forwarders = [
             Forwarder(self, index, public, settings.flows_max)
             for index, public in enumerate(settings.public)
@@ -106,7 +106,7 @@ class Relay:
             bytes=sum(forwarder.bytes for forwarder in self._forwarders),
             forwarded=self.forwarded,
             frames=self.frames,
-            first_checks=self.first_checks,
+            first_checks=list(self.first_checks),
             drops=dict(self.drops),
             flows=[_flow_counts(forwarder.flows) for forwarder in self._forwarders],
         )
@@ -263,7 +263,7 @@ class Forwarder:
             relay.drops[exc.reason] += 1
             return flows.UNKNOWN
         if not self.flows.propose(client, owner):
-            relay.first_checks += 1
+            relay.first_checks[owner] += 1
             self._batch.row_words[row] |= frames.UNCONFIRMED << 16
         return owner
 

@@ -32,6 +32,12 @@ class Sockets:
         for one in self:
             one.close()
 
+    def close_listeners(self) -> None:
+        """Leave the listeners to the workers: once a worker ends, nothing waits in its queue."""
+        for group in self.listeners:
+            for one in group:
+                one.close()
+
     def __iter__(self) -> Iterator[socket.socket]:
         for group in (*self.public, *self.listeners):
             yield from group

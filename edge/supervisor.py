@@ -67,6 +67,8 @@ class Supervisor:
         self._sockets = sockets
         self._status_listener = status_listener
         self._started_at = time.monotonic()
+        self._udp = [name_of(one) for one in sockets.public[0]]
+        self._signaling = [name_of(one) for one in sockets.listeners[0]]
         self._relays = [
             self._supervise("relay", index, relay.run, settings)
             for index, settings in enumerate(_relay_settings(config, keys, sockets))
@@ -97,8 +99,8 @@ class Supervisor:
         return control.Status(
             version=__version__,
             uptime=time.monotonic() - self._started_at,
-            udp=[name_of(one) for one in self._sockets.public[0]],
-            signaling=[name_of(one) for one in self._sockets.listeners[0]],
+            udp=self._udp,
+            signaling=self._signaling,
             workers=[one.status() for one in self._relays + self._transceivers],
         )
 
@@ -137,12 +139,12 @@ class Supervisor:
                 wanted,
             )
         path = self._config.signal.path
-        for one in self._sockets.public[0]:
-            logger.info("media on udp %s", name_of(one))
-        for one in self._sockets.listeners[0]:
-            logger.info("signaling on ws://%s%s", name_of(one), path)
+        for name in self._udp:
+            logger.info("media on udp %s", name)
+        for name in self._signaling:
+            logger.info("signaling on ws://%s%s", name, path)
             if self._config.signal.serves_page:
-                logger.info("page on http://%s/", name_of(one))
+                logger.info("page on http://%s/", name)
         logger.info("ready: %d relay and %d transceiver workers", *map(len, self._groups))
 
     @property
@@ -169,6 +171,7 @@ class Supervisor:
         sessions = sum(one.sessions for one in self._transceivers)
         if sessions:
             logger.info("waiting up to %g s for %d sessions to end", grace, sessions)
+        self._sockets.close_listeners()
         await self._stop_workers(self._transceivers, grace)
         await self._stop_workers(self._relays, 0.0)
 

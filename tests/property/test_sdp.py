@@ -25,12 +25,16 @@ LOCAL = LocalFacts(
 )
 
 
+def check_error(error: SdpError) -> None:
+    assert error.reason in set(SdpReason)
+    assert len(str(error)) < 200
+
+
 def decode(text: str) -> Offer | None:
     try:
         return decode_offer(text)
     except SdpError as exc:
-        assert exc.reason in set(SdpReason)
-        assert len(str(exc)) < 200
+        check_error(exc)
         return None
 
 
@@ -38,7 +42,7 @@ def check_answer(offer: Offer) -> None:
     try:
         answer = answer_offer(offer, LOCAL)
     except SdpError as exc:
-        assert exc.reason in set(SdpReason)
+        check_error(exc)
         return
     answered = decode_offer(answer.sdp)
     assert len(answered.sections) == len(offer.sections)

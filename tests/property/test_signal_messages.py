@@ -19,12 +19,16 @@ MESSAGES = st.fixed_dictionaries(
 )
 
 
+def check_error(error: SignalError) -> None:
+    assert error.reason == "malformed-message"
+    assert len(str(error)) < 300
+
+
 def decode(text: str) -> None:
     try:
         message = decode_client_message(text)
     except SignalError as exc:
-        assert exc.reason == "malformed-message"
-        assert len(str(exc)) < 300
+        check_error(exc)
     else:
         assert isinstance(message, Offer | Candidate | HangUp)
 

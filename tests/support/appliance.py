@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import trio
 from attrs import define, field
@@ -19,7 +20,7 @@ STOP_TIME = 30.0
 
 CONFIG = """
 [relay]
-listen = ["127.0.0.1:0"]
+listen = ["{host}:0"]
 workers = {relays}
 {relay}
 
@@ -99,27 +100,26 @@ class Appliance:
                 print(text)
                 if "ready: " in text:
                     self.ready.set()
+        self.ready.set()  # it has ended
 
 
-@asynccontextmanager
-async def running_appliance(
+def write_config(
     directory: Path,
     *,
+    host: str = "127.0.0.1",
     relays: int = 2,
     transceivers: int = 2,
     relay: str = "",
     transceiver: str = "",
     signal: str = "",
     supervisor: str = "",
-) -> AsyncIterator[Appliance]:
-    """Start an appliance, wait until it is ready, and end it in order afterwards.
-
-    The keyword arguments are lines for the configuration's tables.
-    """
-    config = directory / "edge.toml"
-    config.write_text(
+) -> Path:
+    """Write a configuration file; ``relay`` and so on are lines for those tables."""
+    path = directory / "edge.toml"
+    path.write_text(
         CONFIG.format(
             directory=directory,
+            host=host,
             relays=relays,
             transceivers=transceivers,
             relay=relay,
@@ -128,13 +128,23 @@ async def running_appliance(
             supervisor=supervisor,
         )
     )
-    process = await start_edge("run", "--config", str(config))
+    return path
+
+
+@asynccontextmanager
+async def running_appliance(directory: Path, **config: Any) -> AsyncIterator[Appliance]:
+    """Start an appliance, wait until it is ready, and end it in order afterwards.
+
+    The keyword arguments are those of ``write_config``.
+    """
+    process = await start_edge("run", "--config", str(write_config(directory, **config)))
     appliance = Appliance(process, directory)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(appliance.collect_lines)
             with trio.fail_after(START_TIME):
                 await appliance.ready.wait()
+            assert process.poll() is None, appliance.lines
             await _wait_statistics(appliance)
             yield appliance
             if process.poll() is None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import trio
 from attrs import define, field
-from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from edge.dtls.certificate import Fingerprint, Identity
 from edge.dtls.context import DtlsContexts
@@ -142,6 +142,31 @@ class LiveCall:
 
 
 @asynccontextmanager
+async def signaling(origin: str) -> AsyncIterator[WebSocketConnection]:
+    """Connect to the signaling endpoint at ``origin``."""
+    host, _, port = origin.rpartition(":")
+    stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(10):
+                websocket = await wrap_client_stream(
+                    nursery, stream, origin, "/v1/session", subprotocols=["edge.v1"]
+                )
+            yield websocket
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def offer(websocket: WebSocketConnection, local: Credentials, setup: str = "actpass") -> Any:
+    """Send an offer and return the server's first message."""
+    message = {"type": "offer", "sdp": make_offer(local, setup)}
+    await websocket.send_message(msgspec.json.encode(message).decode())
+    with trio.fail_after(10):
+        return msgspec.json.decode(await websocket.get_message())
+
+
+@asynccontextmanager
 async def calling(
     origin: str,
     *,
@@ -151,19 +176,13 @@ async def calling(
 ) -> AsyncIterator[LiveCall]:
     """Open a session at ``origin`` and start a client for it. ``options`` are ``Peer``'s."""
     local = new_credentials()
-    async with open_websocket_url(
-        f"ws://{origin}/v1/session", subprotocols=["edge.v1"]
-    ) as websocket:
+    async with signaling(origin) as websocket:
         offered_at = trio.current_time()
-        offer = {"type": "offer", "sdp": make_offer(local, setup)}
-        await websocket.send_message(msgspec.json.encode(offer).decode())
-        with trio.fail_after(10):
-            answer = msgspec.json.decode(await websocket.get_message())
+        answer = await offer(websocket, local, setup)
         assert answer["type"] == "answer", answer
         peer = peer_for_answer(answer["sdp"], local, **options)
-        call = LiveCall(
-            peer, await _open_udp(peer.server.host), websocket, answer["session"], offered_at
-        )
+        udp = await _open_udp(peer.server.host)
+        call = LiveCall(peer, udp, websocket, answer["session"], offered_at)
         if drop is not None:
             call.drop = drop
         peer.start(trio.current_time())
