@@ -1,7 +1,10 @@
 """The JSON messages of edge.v1."""
 
 import json
+import re
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge.errors import SignalError
@@ -10,6 +13,7 @@ from edge.signal.messages import (
     Bye,
     ByeReason,
     Candidate,
+    ClientMessage,
     Error,
     ErrorCode,
     HangUp,
@@ -57,7 +61,7 @@ def test_any_candidate_is_accepted(rest: str) -> None:
     ],
 )
 def test_a_malformed_message_is_one_error_that_names_the_fault(text: str, at_fault: str) -> None:
-    with pytest.raises(SignalError, match="This is not an edge.v1 message") as caught:
+    with pytest.raises(SignalError, match=r"This is not an edge\.v1 message") as caught:
         decode_client_message(text)
     assert caught.value.reason == "malformed-message"
     assert at_fault in str(caught.value)
@@ -92,3 +96,13 @@ def test_an_error_is_short_however_long_the_message() -> None:
 )
 def test_encodes_server_messages(message: ServerMessage, encoded: dict[str, object]) -> None:
     assert json.loads(encode_server_message(message)) == encoded
+
+
+def test_the_documentation_knows_every_code_and_its_examples_are_messages() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "signaling.md").read_text(encoding="utf-8")
+    for kind in (ErrorCode, ByeReason, Layer, LayerState):
+        assert all(f"`{member}`" in text for member in kind)
+    examples = re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)
+    client, server = msgspec.json.Decoder(ClientMessage), msgspec.json.Decoder(ServerMessage)
+    assert [type(client.decode(each)) for each in examples[:3]] == [Offer, Candidate, HangUp]
+    assert [type(server.decode(each)) for each in examples[3:]] == [Answer, State, Bye, Error]
