@@ -244,8 +244,9 @@ def test_odd_rows_are_nobodys(payload: bytes) -> None:
         assert not one.reports
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_timers_fire_in_order_even_when_an_earlier_one_is_added_later() -> None:
+async def test_timers_fire_in_order_even_when_an_earlier_one_is_added_later(
+    autojump_clock: trio.testing.MockClock,  # noqa: ARG001 - pytest-trio finds it by being asked for
+) -> None:
     with make_rig() as rig:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.driver.run_timers)
