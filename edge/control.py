@@ -22,6 +22,7 @@ class FlowCounts(Struct, frozen=True, kw_only=True):
     conflicts: int
     evicted: int
     full: int
+    taken_over: int
 
 
 class RelayStatistics(Struct, frozen=True, kw_only=True, tag="relay"):

@@ -2,8 +2,8 @@
 
 A worker that reports that it cannot boot, or dies before it was ever ready, is not restarted during
 start-up: the configuration or the machine is wrong and the operator must hear of it. A worker that
-dies later has crashed: it is restarted after a delay that doubles with every crash that follows
-soon after the last, and goes back to the shortest once the worker has lived for a while.
+dies later has crashed. The first crash is repaired at once, because calls wait for it; further ones
+after a delay that doubles, until the worker has lived for a while again.
 """
 
 STABLE_AFTER = 30.0
@@ -11,12 +11,12 @@ STABLE_AFTER = 30.0
 
 
 class RestartPolicy:
-    """One worker's restart delays. Times: seconds on the caller's monotonic clock."""
+    """One worker's restart delays: 0, ``first_delay``, twice that and so on. Times: seconds on the caller's monotonic clock."""
 
     def __init__(self, first_delay: float, longest_delay: float) -> None:
         self._first_delay = first_delay
         self._longest_delay = longest_delay
-        self._delay = first_delay
+        self._delay = 0.0
         self._started_at: float | None = None
         self.restarts = 0
 
@@ -26,8 +26,8 @@ class RestartPolicy:
     def next_delay(self, now: float) -> float:
         """The worker has crashed: return how long to wait before the next start."""
         if self._started_at is not None and now - self._started_at >= STABLE_AFTER:
-            self._delay = self._first_delay
+            self._delay = 0.0
         delay = self._delay
-        self._delay = min(self._delay * 2, self._longest_delay)
+        self._delay = min(max(delay * 2, self._first_delay), self._longest_delay)
         self.restarts += 1
         return delay

@@ -12,8 +12,10 @@ clients, damaged packets) are looked at one by one.
 
 import errno
 import logging
+import math
 import os
 import socket
+import time
 from collections import Counter
 from itertools import repeat
 
@@ -23,8 +25,10 @@ from attrs import frozen
 
 from edge import control, process
 from edge.errors import FrameError, StunError, UfragError
+from edge.memory import HeldMemory
 from edge.routing import flows, frames
 from edge.routing.peek import is_binding_request, peek_ufrag
+from edge.routing.shared import FlowMirror
 from edge.routing.ufrag import RoutingKey, UfragOpener
 from edge.udp import BATCH_ROWS, PAYLOAD_OFFSET, FrameSender, ReceiveBatch, Words
 
@@ -35,6 +39,10 @@ TENTATIVE_MAX = 4_096
 BATCHES_PER_WAKE = 16
 """How many batches are read before other tasks of the worker get a turn."""
 NOTICES_PER_WAKE = 64
+MIRROR_GENERATIONS = 3
+"""How many generations a mirrored flow lives without being renewed, which happens every one."""
+TOUCHES_PER_TURN = 500
+"""How many mirrored flows are renewed before other tasks of the worker get a turn."""
 
 _BY_FLOW, _BY_UFRAG, _FOREIGN = 0, 1, 2
 _ROUTING = np.full(256, _FOREIGN, dtype=np.uint8)
@@ -59,6 +67,8 @@ class RelaySettings:
     keys: tuple[RoutingKey, ...]
     flows_max: int
     flow_generation: float
+    flow_memory: HeldMemory
+    """Where confirmed flows are mirrored (edge/routing/shared.py)."""
 
 
 def run(frame: process.Frame, settings: RelaySettings) -> None:
@@ -82,9 +92,18 @@ class Relay:
         self.forwarded = 0
         self.frames = 0
         self.first_checks = [0] * len(settings.transceivers)
+        memory = settings.flow_memory.map()
+        lifetime = math.ceil(MIRROR_GENERATIONS * settings.flow_generation)
+        self._mirrors = [
+            FlowMirror(memory, index, lifetime) for index in range(len(settings.public))
+        ]
         self._forwarders = [
-            Forwarder(self, index, public, settings.flows_max)
-            for index, public in enumerate(settings.public)
+            Forwarder(
+                self, index, public, flows.FlowTable(settings.flows_max, TENTATIVE_MAX, mirror)
+            )
+            for index, (public, mirror) in enumerate(
+                zip(settings.public, self._mirrors, strict=True)
+            )
         ]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -172,21 +191,30 @@ class Relay:
                 table.release(row.client, owner)
 
     async def _expire_flows(self) -> None:
+        """Rotate the tables, and keep what is in use alive in the mirror."""
         while True:
-            await trio.sleep(self._settings.flow_generation)
-            for forwarder in self._forwarders:
+            for forwarder, mirror in zip(self._forwarders, self._mirrors, strict=True):
+                mirror.now = int(time.monotonic())
+                used = list(forwarder.flows.current)
                 forwarder.flows.rotate()
+                for start in range(0, len(used), TOUCHES_PER_TURN):
+                    for client in used[start : start + TOUCHES_PER_TURN]:
+                        mirror.touch(client)
+                    await trio.lowlevel.checkpoint()
+            await trio.sleep(self._settings.flow_generation)
 
 
 class Forwarder:
     """The receive loop of one public socket."""
 
-    def __init__(self, relay: Relay, index: int, public: socket.socket, flows_max: int) -> None:
+    def __init__(
+        self, relay: Relay, index: int, public: socket.socket, table: flows.FlowTable
+    ) -> None:
         self._relay = relay
         self._index = index
         self._public = public
         self._batch = ReceiveBatch()
-        self.flows = flows.FlowTable(flows_max, TENTATIVE_MAX)
+        self.flows = table
         self.packets = 0
         self.bytes = 0
 
@@ -276,4 +304,5 @@ def _flow_counts(table: flows.FlowTable) -> control.FlowCounts:
         conflicts=counts.conflicts,
         evicted=counts.evicted,
         full=counts.full,
+        taken_over=counts.taken_over,
     )

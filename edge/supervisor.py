@@ -24,6 +24,8 @@ from edge.config import Config
 from edge.errors import BootError
 from edge.keys import KeySet
 from edge.lifecycle import RestartPolicy
+from edge.memory import HeldMemory
+from edge.routing.shared import table_bytes
 from edge.signal.page import load_page
 from edge.signal.settings import SignalSettings
 from edge.sockets import Sockets, name_of, open_sockets, port_of
@@ -45,10 +47,12 @@ def run(config: Config, keys: KeySet, status_path: Path) -> int:
         with contextlib.ExitStack() as undo:
             sockets = open_sockets(config)
             undo.callback(sockets.close)
+            flow_memory = HeldMemory.create("edge-flows", table_bytes(config.relay.flows_max))
+            undo.callback(flow_memory.close)
             listener = status.open_status_socket(status_path)
             undo.callback(status_path.unlink, missing_ok=True)
             undo.enter_context(listener)
-            trio.run(Supervisor(config, keys, sockets, listener).run)
+            trio.run(Supervisor(config, keys, sockets, flow_memory, listener).run)
     except* BootError as group:
         failures = process.leaves(group)
     for failure in failures:
@@ -60,7 +64,12 @@ class Supervisor:
     """Owns the sockets and the workers."""
 
     def __init__(
-        self, config: Config, keys: KeySet, sockets: Sockets, status_listener: socket.socket
+        self,
+        config: Config,
+        keys: KeySet,
+        sockets: Sockets,
+        flow_memory: HeldMemory,
+        status_listener: socket.socket,
     ) -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
         self._config = config
@@ -71,7 +80,7 @@ class Supervisor:
         self._signaling = [name_of(one) for one in sockets.listeners[0]]
         self._relays = [
             self._supervise("relay", index, relay.run, settings)
-            for index, settings in enumerate(_relay_settings(config, keys, sockets))
+            for index, settings in enumerate(_relay_settings(config, keys, sockets, flow_memory))
         ]
         self._transceivers = [
             self._supervise("transceiver", index, transceiver.run, settings)
@@ -188,7 +197,9 @@ class Supervisor:
                 await one.ended.wait()
 
 
-def _relay_settings(config: Config, keys: KeySet, sockets: Sockets) -> list[relay.RelaySettings]:
+def _relay_settings(
+    config: Config, keys: KeySet, sockets: Sockets, flow_memory: HeldMemory
+) -> list[relay.RelaySettings]:
     cores = sorted(os.sched_getaffinity(0))
     return [
         relay.RelaySettings(
@@ -201,6 +212,7 @@ def _relay_settings(config: Config, keys: KeySet, sockets: Sockets) -> list[rela
             keys=keys.routing,
             flows_max=config.relay.flows_max,
             flow_generation=config.relay.flow_generation,
+            flow_memory=flow_memory,
         )
         for index, public in enumerate(sockets.public)
     ]

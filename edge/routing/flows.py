@@ -10,6 +10,10 @@ the old one moves the flow back. So a flow lives between one and two periods aft
 without a time stamp per packet. ``current`` is public: the relay's hot path looks packets up in it
 directly and asks ``find`` only on a miss.
 
+A table may have a mirror in shared memory (shared.py). Every confirmed flow is written there, and
+an address that is not known here is looked up there before anything else is said about it: so a
+successor or a sibling of a killed worker takes over its flows, and their protection, at once.
+
 Tentative flows sit in a small table of their own that drops its oldest entry when full: whoever
 floods it with one captured ufrag from many addresses costs others at most a retransmission.
 """
@@ -17,6 +21,8 @@ floods it with one captured ufrag from many addresses costs others at most a ret
 from enum import Enum
 
 from attrs import frozen
+
+from edge.routing.shared import FlowMirror
 
 UNKNOWN = -1
 """No transceiver owns this address."""
@@ -42,17 +48,23 @@ class FlowStatistics:
     """Tentative flows dropped to make room."""
     full: int
     """Confirmations refused because the table is at its limit."""
+    taken_over: int
+    """Flows found in shared memory that another worker had confirmed."""
 
 
 class FlowTable:
     """Flows of one public socket. Keys are 28-byte client addresses, values transceiver indices."""
 
-    def __init__(self, confirmed_max: int, tentative_max: int) -> None:
+    def __init__(
+        self, confirmed_max: int, tentative_max: int, mirror: FlowMirror | None = None
+    ) -> None:
         self.current: dict[bytes, int] = {}
         """Confirmed flows seen in this generation; a new dictionary after every ``rotate``."""
         self._old: dict[bytes, int] = {}
         self._tentative: dict[bytes, tuple[int, int]] = {}  # client -> owner, generation
         self._generation = 0
+        self._mirror = mirror
+        self._taken_over = 0
         self._confirmed_max = confirmed_max
         self._tentative_max = tentative_max
         self._conflicts = 0
@@ -94,6 +106,8 @@ class FlowTable:
             return Verdict.FULL
         self._tentative.pop(client, None)
         self.current[client] = owner
+        if self._mirror is not None:
+            self._mirror.store(client, owner)
         return Verdict.ADDED
 
     def release(self, client: bytes, owner: int) -> None:
@@ -101,6 +115,8 @@ class FlowTable:
         for table in (self.current, self._old):
             if table.get(client) == owner:
                 del table[client]
+        if self._mirror is not None and self._mirror.find(client) == owner:
+            self._mirror.remove(client)
         tentative = self._tentative.get(client)
         if tentative is not None and tentative[0] == owner:
             del self._tentative[client]
@@ -121,6 +137,7 @@ class FlowTable:
             conflicts=self._conflicts,
             evicted=self._evicted,
             full=self._full,
+            taken_over=self._taken_over,
         )
 
     def _find_confirmed(self, client: bytes) -> int:
@@ -128,6 +145,9 @@ class FlowTable:
         if owner is not None:
             return owner
         owner = self._old.pop(client, None)
+        if owner is None and self._mirror is not None:
+            owner = self._mirror.find(client)
+            self._taken_over += owner is not None
         if owner is None:
             return UNKNOWN
         self.current[client] = owner

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 
 import pytest
 import trio
@@ -11,8 +11,10 @@ from attrs import frozen
 
 from edge.ice import stun
 from edge.ice.credentials import Credentials
+from edge.memory import HeldMemory
 from edge.relay import Relay, RelaySettings
 from edge.routing import frames
+from edge.routing.shared import table_bytes
 from edge.routing.sockaddr import encode_sockaddr
 from edge.routing.ufrag import RoutingKey, UfragIssuer
 from edge.udp import PAYLOAD_BYTES_MAX, open_udp_socket
@@ -82,6 +84,7 @@ async def running_relay(host: str = "127.0.0.1", clients: int = 2) -> AsyncItera
         udp_sockets(host) as public,
         udp_sockets("127.0.0.1", "127.0.0.1", "127.0.0.1") as (internal, *transceivers),
         udp_sockets(*[host] * clients) as client_sockets,
+        closing(HeldMemory.create("test-flows", table_bytes(100))) as memory,
     ):
         settings = RelaySettings(
             index=5,
@@ -93,6 +96,7 @@ async def running_relay(host: str = "127.0.0.1", clients: int = 2) -> AsyncItera
             keys=(KEY,),
             flows_max=100,
             flow_generation=600.0,
+            flow_memory=memory,
         )
         relay = Relay(settings)
         async with trio.open_nursery() as nursery:
