@@ -11,7 +11,10 @@ STABLE_AFTER = 30.0
 
 
 class RestartPolicy:
-    """One worker's restart delays: 0, ``first_delay``, twice that and so on. Times: seconds on the caller's monotonic clock."""
+    """One worker's restart delays: 0, ``first_delay``, twice that and so on.
+
+    Times: seconds on the caller's monotonic clock.
+    """
 
     def __init__(self, first_delay: float, longest_delay: float) -> None:
         self._first_delay = first_delay
