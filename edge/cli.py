@@ -1,7 +1,7 @@
 """The command line. The only place that reads arguments and the environment.
 
-Exit statuses are those of sysexits.h: 66, a file that was named is not there; 78, the
-configuration cannot be used; 69, no appliance answers; 2, wrong arguments.
+Exit statuses are those of sysexits.h: 65, a ufrag is not ours; 66, a file that was named is not
+there; 69, no appliance answers; 78, the configuration cannot be used; and 2, wrong arguments.
 """
 
 import argparse
@@ -9,14 +9,16 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from edge import __version__, logs
 from edge.config import Config, decode_config
-from edge.errors import ConfigError
-from edge.keys import obtain_keys
+from edge.errors import ConfigError, UfragError
+from edge.keys import KeySet, obtain_keys
+from edge.routing.ufrag import UfragOpener
 
 SYSTEM_CONFIG = Path("/etc/edge/edge.toml")
 BUILT_IN = "built-in defaults"
@@ -75,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show what the running appliance is doing")
     status.add_argument("--config", metavar="FILE", type=Path, help=f"configuration {lookup}")
     status.add_argument("--json", action="store_true", help="print everything, as JSON")
+    ufrag = commands.add_parser("ufrag", help="tools for routed ufrags")
+    tools = ufrag.add_subparsers(dest="tool", required=True, metavar="TOOL")
+    inspect = tools.add_parser("inspect", help="say what a ufrag says (with this host's keys)")
+    inspect.add_argument("token", metavar="TOKEN", help="a ufrag, or a USERNAME with both parts")
+    inspect.add_argument("--config", metavar="FILE", type=Path, help=f"configuration {lookup}")
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -88,7 +95,11 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     keys = obtain_keys(config.keys, directory, os.urandom)
     from edge.supervisor import run  # noqa: PLC0415 - the other commands need not wait for it
 
-    return run(config, keys, directory / STATUS_SOCKET_NAME)
+    def load() -> tuple[Config, KeySet]:
+        again, _ = _load(arguments.config, environment)
+        return again, obtain_keys(again.keys, directory, os.urandom)
+
+    return run(config, keys, load, directory / STATUS_SOCKET_NAME)
 
 
 def _check_config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -111,12 +122,38 @@ def _status(arguments: argparse.Namespace, environment: Mapping[str, str]) -> in
     return os.EX_OK
 
 
+def _ufrag(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    config, _ = _load(arguments.config, environment)
+    keys = obtain_keys(config.keys, state_directory(config, environment), os.urandom)
+    token = arguments.token.partition(":")[0]
+    try:
+        routed = UfragOpener(keys.routing).open(token)
+    except UfragError as exc:
+        sys.stderr.write(f"{token}: not a ufrag of ours: {exc.reason}\n")
+        return os.EX_DATAERR
+    issued_at = datetime.fromtimestamp(routed.issued_at, UTC)
+    age = datetime.now(UTC) - issued_at
+    sys.stdout.write(
+        f"key          {routed.key_id}\n"
+        f"cluster      {routed.cluster}\n"
+        f"transceiver  {routed.transceiver}\n"
+        f"issued at    {issued_at:%Y-%m-%d %H:%M:%S} UTC ({age.total_seconds():.0f} s ago)\n"
+    )
+    return os.EX_OK
+
+
 def _version(_arguments: argparse.Namespace, _environment: Mapping[str, str]) -> int:
     sys.stdout.write(f"edge {__version__}\n")
     return os.EX_OK
 
 
-_COMMANDS = {"run": _run, "check-config": _check_config, "status": _status, "version": _version}
+_COMMANDS = {
+    "run": _run,
+    "check-config": _check_config,
+    "status": _status,
+    "ufrag": _ufrag,
+    "version": _version,
+}
 
 
 def _load(named: Path | None, environment: Mapping[str, str]) -> tuple[Config, str]:

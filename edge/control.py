@@ -64,6 +64,43 @@ class Stop(Struct, frozen=True, tag="stop"):
     grace: float
 
 
+class SharedKey(Struct, frozen=True):
+    """A routing key on its way to a worker."""
+
+    id: int
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"SharedKey(id={self.id})"
+
+
+class AcceptKeys(Struct, frozen=True, tag="accept-keys"):
+    """To a relay: route ufrags that are sealed with one of these keys, and no others."""
+
+    sequence: int
+    keys: list[SharedKey]
+
+
+class IssueWith(Struct, frozen=True, tag="issue-with"):
+    """To a transceiver: seal new ufrags with this key."""
+
+    sequence: int
+    key: SharedKey
+
+
+class TrustRelays(Struct, frozen=True, tag="trust-relays"):
+    """To a transceiver: take frames from these internal addresses, and no others."""
+
+    sequence: int
+    relays: list[tuple[str, int]]
+
+
+class Done(Struct, frozen=True, tag="done"):
+    """An order with a sequence number has been carried out."""
+
+    sequence: int
+
+
 class Ready(Struct, frozen=True, tag="ready"):
     pass
 
@@ -79,8 +116,9 @@ class Pong(Struct, frozen=True, tag="pong"):
     statistics: WorkerStatistics
 
 
-ToWorker = Ping | Stop
-FromWorker = Ready | BootFailed | Pong
+Order = AcceptKeys | IssueWith | TrustRelays
+ToWorker = Ping | Stop | Order
+FromWorker = Ready | BootFailed | Pong | Done
 
 
 class WorkerStatus(Struct, frozen=True, kw_only=True):

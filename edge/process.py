@@ -1,7 +1,7 @@
 """The frame around every worker process: birth, control channel, heartbeat, end.
 
-A worker is a child of the forkserver. It ignores SIGINT and SIGTERM, which reach it when they are
-sent to the whole process group: the supervisor decides when it ends. It dies with its parent even
+A worker is a child of the forkserver. It ignores SIGINT, SIGTERM and SIGHUP, which reach it when
+they are sent to the whole process group: the supervisor decides. It dies with its parent even
 if its loop hangs, answers heartbeats from its own Trio loop so that an answer proves the loop
 alive, and leaves when the supervisor's end of the control channel closes.
 """
@@ -39,6 +39,9 @@ class Worker(Protocol):
 
     def statistics(self) -> control.WorkerStatistics: ...
 
+    def obey(self, order: control.Order) -> None:
+        """Change what can be changed while running."""
+
     async def drain(self, grace: float) -> None:
         """Take nothing new; return when nothing runs any more, after ``grace`` seconds at most."""
 
@@ -57,7 +60,7 @@ class Frame:
 
 def run_worker(frame: Frame, create: Callable[[], Worker]) -> None:
     """Be a worker process until told to stop; the process's exit status tells how it went."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     faulthandler.enable()
@@ -109,6 +112,10 @@ async def _obey(channel: trio.socket.SocketType, worker: Worker) -> None:
                     await channel.send(control.encode_message(pong))
                 except ConnectionError:
                     continue  # the next receive tells that it is gone
+            case control.AcceptKeys() | control.IssueWith() | control.TrustRelays():
+                worker.obey(message)
+                with contextlib.suppress(ConnectionError):
+                    await channel.send(control.encode_message(control.Done(message.sequence)))
             case control.Stop(grace):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_obey, channel, worker)

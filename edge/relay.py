@@ -39,6 +39,8 @@ TENTATIVE_MAX = 4_096
 BATCHES_PER_WAKE = 16
 """How many batches are read before other tasks of the worker get a turn."""
 NOTICES_PER_WAKE = 64
+QUEUE_TIME = 0.1
+"""How long a relay that ends goes on forwarding."""
 MIRROR_GENERATIONS = 3
 """How many generations a mirrored flow lives without being renewed, which happens every one."""
 TOUCHES_PER_TURN = 500
@@ -117,7 +119,12 @@ class Relay:
             task_status.started()
 
     async def drain(self, grace: float) -> None:
-        """A relay holds nothing that would be worth waiting for."""
+        """Forward what is queued: the supervisor has seen to it that nothing new comes."""
+        await trio.sleep(min(grace, QUEUE_TIME))
+
+    def obey(self, order: control.Order) -> None:
+        assert isinstance(order, control.AcceptKeys)
+        self._opener = UfragOpener(RoutingKey(each.id, each.key) for each in order.keys)
 
     def statistics(self) -> control.RelayStatistics:
         return control.RelayStatistics(

@@ -8,28 +8,75 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
-from attrs import frozen
-
-from edge.config import Config, ListenAddress
+from edge.config import Config
 from edge.errors import BootError
-from edge.udp import open_udp_socket
+from edge.udp import bind_udp_socket, leave_group, make_udp_socket, open_udp_socket
 
 TCP_BACKLOG = 1024
 
 
-@frozen
 class Sockets:
-    """The outer index is the worker, the inner one the listen address."""
+    """All sockets. In lists of lists the outer index is the worker, the inner one the address."""
 
-    public: tuple[tuple[socket.socket, ...], ...]
-    """Each relay worker's own SO_REUSEPORT socket per address."""
-    relay_internal: tuple[socket.socket, ...]
-    transceiver_internal: tuple[socket.socket, ...]
-    listeners: tuple[tuple[socket.socket, ...], ...]
-    """Each transceiver worker's own SO_REUSEPORT signaling listener per address."""
+    def __init__(self, config: Config) -> None:
+        """Open what the configuration asks for.
 
-    def close(self) -> None:
-        for one in self:
+        Raises:
+            BootError: an address cannot be bound; the message names it. Nothing stays open.
+
+        """
+        self._config = config
+        self.public: list[list[socket.socket]] = []
+        """Each relay worker's own SO_REUSEPORT socket per address."""
+        self.relay_internal: list[socket.socket] = []
+        self.transceiver_internal: list[socket.socket] = []
+        self.listeners: list[list[socket.socket]] = []
+        """Each transceiver worker's own SO_REUSEPORT signaling listener per address."""
+        try:
+            for _ in range(config.relay.workers):
+                self.add_relay()
+                self.bind_relay()
+            for _ in range(config.transceiver.workers):
+                self.transceiver_internal.append(self._internal())
+                self._add_listeners()
+        except BootError:
+            self.close()
+            raise
+
+    def add_relay(self) -> None:
+        """Make the sockets of one more relay worker. Its public ones are not bound yet."""
+        relay = self._config.relay
+        self.public.append(
+            [
+                make_udp_socket(
+                    listen.host,
+                    receive_buffer_bytes=relay.receive_buffer_bytes,
+                    reuse_port=True,
+                )
+                for listen in relay.listen
+            ]
+        )
+        self.relay_internal.append(self._internal())
+
+    def bind_relay(self) -> None:
+        """Let the latest relay worker have its share of the packets.
+
+        Raises:
+            BootError: an address cannot be bound.
+
+        """
+        for index, listen in enumerate(self._config.relay.listen):
+            port = listen.port if len(self.public) == 1 else port_of(self.public[0][index])
+            bind_udp_socket(self.public[-1][index], listen.host, port)
+
+    def quiet_relay(self) -> None:
+        """Give the latest relay worker no new packets; it can still read what is queued."""
+        for one in self.public[-1]:
+            leave_group(one)
+
+    def remove_relay(self) -> None:
+        """Close the sockets of the latest relay worker."""
+        for one in (*self.public.pop(), self.relay_internal.pop()):
             one.close()
 
     def close_listeners(self) -> None:
@@ -38,57 +85,29 @@ class Sockets:
             for one in group:
                 one.close()
 
-    def __iter__(self) -> Iterator[socket.socket]:
+    def close(self) -> None:
+        for one in self._all():
+            one.close()
+
+    def _all(self) -> Iterator[socket.socket]:
         for group in (*self.public, *self.listeners):
             yield from group
         yield from self.relay_internal
         yield from self.transceiver_internal
 
-
-def open_sockets(config: Config) -> Sockets:
-    """Open everything that the configuration asks for.
-
-    Raises:
-        BootError: an address cannot be bound; the message names it. Nothing stays open.
-
-    """
-    relay, transceiver = config.relay, config.transceiver
-    with contextlib.ExitStack() as undo:
-
-        def udp(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-            opened = open_udp_socket(
-                host, port, receive_buffer_bytes=relay.receive_buffer_bytes, reuse_port=reuse_port
-            )
-            return undo.enter_context(opened)
-
-        def public(listen: ListenAddress) -> list[socket.socket]:
-            first = udp(listen.host, listen.port, reuse_port=True)
-            port = port_of(first)
-            others = (udp(listen.host, port, reuse_port=True) for _ in range(relay.workers - 1))
-            return [first, *others]
-
-        def signaling(listen: ListenAddress) -> list[socket.socket]:
-            first = undo.enter_context(_listen(listen.host, listen.port))
-            port = port_of(first)
-            others = (
-                undo.enter_context(_listen(listen.host, port))
-                for _ in range(transceiver.workers - 1)
-            )
-            return [first, *others]
-
-        def internal(count: int) -> tuple[socket.socket, ...]:
-            return tuple(
-                udp(transceiver.internal_address, 0, reuse_port=False) for _ in range(count)
-            )
-
-        sockets = Sockets(
-            public=tuple(zip(*map(public, relay.listen), strict=True)),
-            relay_internal=internal(relay.workers),
-            transceiver_internal=internal(transceiver.workers),
-            listeners=tuple(zip(*map(signaling, config.signal.listen), strict=True)),
+    def _internal(self) -> socket.socket:
+        return open_udp_socket(
+            self._config.transceiver.internal_address,
+            0,
+            receive_buffer_bytes=self._config.relay.receive_buffer_bytes,
+            reuse_port=False,
         )
-        undo.pop_all()
-        return sockets
+
+    def _add_listeners(self) -> None:
+        self.listeners.append([])
+        for index, listen in enumerate(self._config.signal.listen):
+            port = listen.port if len(self.listeners) == 1 else port_of(self.listeners[0][index])
+            self.listeners[-1].append(_listen(listen.host, port))
 
 
 def port_of(bound: socket.socket) -> int:
@@ -104,17 +123,18 @@ def name_of(bound: socket.socket) -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(
-        family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    )
-    try:
+    with contextlib.ExitStack() as undo:
+        listener = undo.enter_context(
+            socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        )
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.listen(TCP_BACKLOG)
-    except OSError as exc:
-        listener.close()
-        raise BootError(f"cannot listen on TCP {host} port {port}: {exc.strerror}") from exc
+        try:
+            listener.bind((host, port))
+            listener.listen(TCP_BACKLOG)
+        except OSError as exc:
+            raise BootError(f"cannot listen on TCP {host} port {port}: {exc.strerror}") from exc
+        undo.pop_all()
     return listener

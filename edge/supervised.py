@@ -59,6 +59,7 @@ class SupervisedWorker:
         self._up = trio.Event()
         self._boot_message: str | None = None
         self._answered_at = 0.0
+        self._awaited: dict[int, trio.Event] = {}
         self._statistics: control.WorkerStatistics | None = None
 
     async def keep(self) -> None:
@@ -94,6 +95,20 @@ class SupervisedWorker:
         if self._channel is not None and self._process is not None:
             self._state = "stopping"
             await self._send(control.Stop(grace))
+
+    async def change(self, settings: object, order: control.Order) -> None:
+        """Run on with ``settings``: tell the worker by ``order``, and give them to its successors.
+
+        Returns when the worker has obeyed, or will start with the new settings anyway.
+        """
+        self._settings = settings
+        if self._channel is None:
+            return
+        done = self._awaited[order.sequence] = trio.Event()
+        await self._send(order)
+        with trio.move_on_after(self._heartbeat_limit):  # then the heartbeat has noticed, too
+            await done.wait()
+        self._awaited.pop(order.sequence, None)
 
     def kill(self) -> None:
         """End the process at once."""
@@ -145,6 +160,9 @@ class SupervisedWorker:
             status = child.exitcode
             self._process = None
             self._channel = None
+            for awaited in self._awaited.values():
+                awaited.set()
+            self._awaited.clear()
             ours.close()
             child.close()
         return status if status is not None else process.EX_SOFTWARE
@@ -179,6 +197,9 @@ class SupervisedWorker:
             case control.Pong(_, statistics):
                 self._answered_at = trio.current_time()
                 self._statistics = statistics
+            case control.Done(sequence):
+                if (awaited := self._awaited.pop(sequence, None)) is not None:
+                    awaited.set()
             case control.BootFailed(text):
                 self._boot_message = text
 

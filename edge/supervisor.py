@@ -4,34 +4,39 @@ It opens every socket, starts N relay and M transceiver workers through a forkse
 modules loaded (so that a restart takes milliseconds and nothing is forked from inside a Trio loop),
 keeps them alive, and ends them in order: transceivers first, which may finish their sessions, then
 relays. The first SIGTERM or SIGINT drains, the second ends at once.
+
+SIGHUP reads configuration and keys again. A bad file changes nothing. The number of relay workers
+and the routing keys change under running sessions: a new key is accepted by every relay before any
+transceiver uses it, and an old one is dropped by the relays last; a relay worker that goes reads
+its queue to the end, and the flows that the kernel then gives to others are in shared memory.
 """
 
 import contextlib
+import itertools
 import logging
 import multiprocessing
-import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import trio
+from attrs import evolve
 
 from edge import __version__, control, process, relay, status
+from edge.assignment import addresses, relay_settings, shared_keys, transceiver_settings
 from edge.config import Config
-from edge.errors import BootError
+from edge.errors import BootError, ConfigError
 from edge.keys import KeySet
 from edge.lifecycle import RestartPolicy
 from edge.memory import HeldMemory
+from edge.reload import apply_live, compare
 from edge.routing.shared import table_bytes
-from edge.signal.page import load_page
-from edge.signal.settings import SignalSettings
-from edge.sockets import Sockets, name_of, open_sockets, port_of
+from edge.sockets import Sockets, name_of
 from edge.supervised import SupervisedWorker
 from edge.transceiver import worker as transceiver
-from edge.transceiver.session import SessionLimits
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +45,28 @@ STOP_TIME = 3.0
 """How long a worker may take to end, beyond what it was given to drain."""
 
 
-def run(config: Config, keys: KeySet, status_path: Path) -> int:
-    """Run the appliance until it is told to stop; return the exit status."""
+Load = Callable[[], tuple[Config, KeySet]]
+"""Reads configuration and keys. Raises ConfigError."""
+
+
+def run(config: Config, keys: KeySet, load: Load, status_path: Path) -> int:
+    """Run the appliance until it is told to stop; return the exit status.
+
+    ``load`` is called again at every reload.
+    """
     failures: list[BaseException] = []
     try:
         with contextlib.ExitStack() as undo:
-            sockets = open_sockets(config)
+            sockets = Sockets(config)
             undo.callback(sockets.close)
-            flow_memory = HeldMemory.create("edge-flows", table_bytes(config.relay.flows_max))
+            flow_memory = HeldMemory.create(
+                "edge-flows", table_bytes(config.relay.flows_max * len(config.relay.listen))
+            )
             undo.callback(flow_memory.close)
             listener = status.open_status_socket(status_path)
             undo.callback(status_path.unlink, missing_ok=True)
             undo.enter_context(listener)
-            trio.run(Supervisor(config, keys, sockets, flow_memory, listener).run)
+            trio.run(Supervisor(config, keys, load, sockets, flow_memory, listener).run)
     except* BootError as group:
         failures = process.leaves(group)
     for failure in failures:
@@ -67,26 +81,37 @@ class Supervisor:
         self,
         config: Config,
         keys: KeySet,
+        load: Load,
         sockets: Sockets,
         flow_memory: HeldMemory,
         status_listener: socket.socket,
     ) -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
         self._config = config
+        self._keys = keys
+        self._load = load
         self._sockets = sockets
+        self._flow_memory = flow_memory
         self._status_listener = status_listener
         self._started_at = time.monotonic()
         self._udp = [name_of(one) for one in sockets.public[0]]
         self._signaling = [name_of(one) for one in sockets.listeners[0]]
+        self._orders = itertools.count(1)
         self._relays = [
-            self._supervise("relay", index, relay.run, settings)
-            for index, settings in enumerate(_relay_settings(config, keys, sockets, flow_memory))
+            self._supervise("relay", index, relay.run, self._relay_settings(index))
+            for index in range(config.relay.workers)
         ]
         self._transceivers = [
-            self._supervise("transceiver", index, transceiver.run, settings)
-            for index, settings in enumerate(_transceiver_settings(config, keys, sockets))
+            self._supervise(
+                "transceiver",
+                index,
+                transceiver.run,
+                transceiver_settings(index, config, keys, sockets),
+            )
+            for index in range(config.transceiver.workers)
         ]
         self._stop_asked = trio.Event()
+        self._reload_asked = trio.Event()
 
     async def run(self) -> None:
         """Keep everything running until a signal; raises BootError if something cannot start."""
@@ -98,6 +123,7 @@ class Supervisor:
                 nursery.start_soon(one.keep)
             await self._wait_ready(workers)
             self._announce()
+            nursery.start_soon(self._reload_when_asked, nursery)
             await self._stop_asked.wait()
             await self._stop()
             nursery.cancel_scope.cancel()
@@ -163,16 +189,100 @@ class Supervisor:
     async def _take_signals(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        with trio.open_signal_receiver(*wanted) as signals:
             task_status.started()
             async for number in signals:
-                if self._stop_asked.is_set():
+                if number == signal.SIGHUP:
+                    self._reload_asked.set()
+                elif self._stop_asked.is_set():
                     logger.info("asked again to stop: ending at once")
                     for one in self._transceivers:
                         await one.stop(0.0)
-                    continue
-                logger.info("%s: stopping", signal.Signals(number).name)
-                self._stop_asked.set()
+                else:
+                    logger.info("%s: stopping", signal.Signals(number).name)
+                    self._stop_asked.set()
+
+    async def _reload_when_asked(self, nursery: trio.Nursery) -> None:
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked = trio.Event()
+            if self._stop_asked.is_set():
+                return
+            try:
+                config, keys = await trio.to_thread.run_sync(self._load)
+            except ConfigError as exc:
+                logger.error("reload: nothing was changed: %s", exc)  # noqa: TRY400 - told in full
+                continue
+            await self._apply(config, keys, nursery)
+
+    async def _apply(self, config: Config, keys: KeySet, nursery: trio.Nursery) -> None:
+        changes = compare(self._config, self._keys, config, keys)
+        if changes.after_restart:
+            logger.warning("reload: wait for a restart: %s", ", ".join(changes.after_restart))
+        if changes.routing_keys:
+            await self._rotate_keys(keys)
+        wanted = config.relay.workers
+        self._config = apply_live(self._config, config)
+        while len(self._relays) < wanted:
+            await self._add_relay(nursery)
+        while len(self._relays) > wanted:
+            await self._remove_relay()
+        logger.info("reload: %s", "done" if changes.live else "nothing to change")
+
+    async def _rotate_keys(self, keys: KeySet) -> None:
+        """Accept new keys everywhere, then use the new first one, then drop what is gone."""
+        old, new = self._keys.routing, keys.routing
+        taken = {each.id for each in new}
+        kept = tuple(each for each in old if each.id not in taken)
+        self._keys = evolve(self._keys, routing=new + kept)
+        await self._order_relays()
+        for index, one in enumerate(self._transceivers):
+            settings = transceiver_settings(index, self._config, self._keys, self._sockets)
+            key = shared_keys(self._keys)[0]
+            await one.change(settings, control.IssueWith(next(self._orders), key))
+        self._keys = evolve(self._keys, routing=new)
+        await self._order_relays()
+        logger.info(
+            "reload: routing keys %s accepted, %d in use",
+            ", ".join(str(each.id) for each in new),
+            new[0].id,
+        )
+
+    async def _order_relays(self) -> None:
+        """Have every relay accept the present keys."""
+        for index, one in enumerate(self._relays):
+            order = control.AcceptKeys(next(self._orders), shared_keys(self._keys))
+            await one.change(self._relay_settings(index), order)
+
+    async def _trust_relays(self) -> None:
+        """Have every transceiver take frames from the present relays."""
+        known = addresses(self._sockets.relay_internal)
+        for index, one in enumerate(self._transceivers):
+            settings = transceiver_settings(index, self._config, self._keys, self._sockets)
+            await one.change(settings, control.TrustRelays(next(self._orders), list(known)))
+
+    async def _add_relay(self, nursery: trio.Nursery) -> None:
+        """Start one more relay worker; packets come to it once it is ready."""
+        self._sockets.add_relay()
+        await self._trust_relays()
+        index = len(self._relays)
+        added = self._supervise("relay", index, relay.run, self._relay_settings(index))
+        self._relays.append(added)
+        nursery.start_soon(added.keep)
+        await added.ready.wait()
+        self._sockets.bind_relay()
+
+    async def _remove_relay(self) -> None:
+        """End the latest relay worker without losing what is queued for it."""
+        self._sockets.quiet_relay()
+        removed = self._relays.pop()
+        await self._stop_workers([removed], relay.QUEUE_TIME)
+        self._sockets.remove_relay()
+        await self._trust_relays()
+
+    def _relay_settings(self, index: int) -> relay.RelaySettings:
+        return relay_settings(index, self._config, self._keys, self._sockets, self._flow_memory)
 
     async def _stop(self) -> None:
         """End transceivers, then relays, each within its time."""
@@ -195,69 +305,3 @@ class Supervisor:
                 logger.error("worker %s did not end in time: killing it", one.name)
                 one.kill()
                 await one.ended.wait()
-
-
-def _relay_settings(
-    config: Config, keys: KeySet, sockets: Sockets, flow_memory: HeldMemory
-) -> list[relay.RelaySettings]:
-    cores = sorted(os.sched_getaffinity(0))
-    return [
-        relay.RelaySettings(
-            index=index,
-            cluster=config.supervisor.cluster,
-            core=cores[index % len(cores)] if config.relay.pin_cores else None,
-            public=public,
-            internal=sockets.relay_internal[index],
-            transceivers=_addresses(sockets.transceiver_internal),
-            keys=keys.routing,
-            flows_max=config.relay.flows_max,
-            flow_generation=config.relay.flow_generation,
-            flow_memory=flow_memory,
-        )
-        for index, public in enumerate(sockets.public)
-    ]
-
-
-def _transceiver_settings(
-    config: Config, keys: KeySet, sockets: Sockets
-) -> list[transceiver.TransceiverSettings]:
-    limits, offered = config.transceiver, config.signal
-    page = load_page(_page_folder()) if offered.serves_page else None
-    advertised = config.relay.advertised([port_of(one) for one in sockets.public[0]])
-    return [
-        transceiver.TransceiverSettings(
-            index=index,
-            cluster=config.supervisor.cluster,
-            public=sockets.public[0],
-            advertised=tuple((each.host, each.port) for each in advertised),
-            internal=internal,
-            relays=_addresses(sockets.relay_internal),
-            listeners=sockets.listeners[index],
-            signal=SignalSettings(
-                path=offered.path,
-                grace=offered.grace,
-                connections_max=offered.connections_max,
-                message_bytes_max=offered.message_bytes_max,
-                idle_timeout=offered.idle_timeout,
-            ),
-            page=page,
-            routing_key=keys.routing[0],
-            password_key=keys.password_key,
-            sessions_max=limits.sessions_max,
-            limits=SessionLimits(
-                setup_timeout=limits.handshake_timeout, consent_timeout=limits.consent_timeout
-            ),
-        )
-        for index, internal in enumerate(sockets.transceiver_internal)
-    ]
-
-
-def _page_folder() -> Path:
-    """Return the page's folder: of the checkout that we run from, else of the installed package."""
-    package = Path(__file__).parent
-    checkout = package.parent / "web"
-    return checkout if checkout.is_dir() else package / "web"
-
-
-def _addresses(bound: Sequence[socket.socket]) -> tuple[tuple[str, int], ...]:
-    return tuple((one.getsockname()[0], one.getsockname()[1]) for one in bound)

@@ -15,6 +15,7 @@ import mmap
 import os
 import socket
 from collections import Counter
+from ipaddress import ip_address
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ _IOVEC_BYTES = 16
 _NAME, _NAMELEN, _IOV, _IOVLEN, _FLAGS, _LENGTH = 0, 1, 2, 3, 6, 7
 _SOCKADDR_IN_BYTES = 16
 _SO_RCVBUFFORCE = 33
+_DISCARD_PORT = 9
 
 Words = npt.NDArray[np.uint64]
 
@@ -204,10 +206,10 @@ class SendBatch:
         self._fd = fd
         self._rows = rows
         self._count = 0
-        self._lengths = iovecs[:, 1]
+        self._iovecs = iovecs.reshape(-1).data
+        """A memoryview: one word written by it costs a tenth of what numpy takes."""
         self._data = data.data
         self._names = names.data
-        self._sizes: list[int] = []
         self.drops: Counter[str] = Counter()
         """Datagrams not sent, by reason."""
 
@@ -222,7 +224,7 @@ class SendBatch:
         self._data[start : start + size] = payload
         start = row * SOCKADDR_BYTES
         self._names[start : start + SOCKADDR_BYTES] = client
-        self._sizes.append(size)
+        self._iovecs[2 * row + 1] = size
         self._count = row + 1
         if self._count == self._rows:
             self.flush()
@@ -232,7 +234,6 @@ class SendBatch:
         count = self._count
         if not count:
             return
-        self._lengths[:count] = self._sizes
         done = 0
         while done < count:
             sent: int = _sendmmsg(
@@ -252,37 +253,67 @@ class SendBatch:
                 self.drops["send-refused"] += 1
                 done += 1
         self._count = 0
-        self._sizes.clear()
 
 
 def open_udp_socket(
     host: str, port: int, *, receive_buffer_bytes: int, reuse_port: bool
 ) -> socket.socket:
-    """Bind a non-blocking UDP socket. An IPv6 socket takes IPv6 only.
-
-    ``receive_buffer_bytes`` is asked for by force where we are allowed to, else up to the limit of
-    net.core.rmem_max; read SO_RCVBUF to see what was got.
+    """Make and bind a UDP socket.
 
     Raises:
         BootError: the address is taken, not ours or not valid.
 
     """
+    udp = make_udp_socket(host, receive_buffer_bytes=receive_buffer_bytes, reuse_port=reuse_port)
+    try:
+        bind_udp_socket(udp, host, port)
+    except BootError:
+        udp.close()
+        raise
+    return udp
+
+
+def make_udp_socket(host: str, *, receive_buffer_bytes: int, reuse_port: bool) -> socket.socket:
+    """Make a non-blocking UDP socket for an address, not yet bound. IPv6 sockets take IPv6 only.
+
+    ``receive_buffer_bytes`` is asked for by force where we are allowed to, else up to the limit of
+    net.core.rmem_max; read SO_RCVBUF to see what was got.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    if family == socket.AF_INET6:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    if reuse_port:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        if family == socket.AF_INET6:
-            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if reuse_port:
-            udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer_bytes)
-        except PermissionError:
-            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer_bytes)
+    except PermissionError:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    return udp
+
+
+def bind_udp_socket(udp: socket.socket, host: str, port: int) -> None:
+    """Bind a socket of ``make_udp_socket``; from now on it gets packets.
+
+    Raises:
+        BootError: the address is taken, not ours or not valid.
+
+    """
+    try:
         udp.bind((host, port))
     except OSError as exc:
-        udp.close()
         raise BootError(f"cannot open UDP {host} port {port}: {exc.strerror}") from exc
-    return udp
+
+
+def leave_group(public: socket.socket) -> None:
+    """Keep new packets from a SO_REUSEPORT socket; what is queued in it can still be read.
+
+    A connected socket is passed over when the kernel picks one of a group (Linux 5.4 and later).
+    """
+    host = public.getsockname()[0]
+    if ip_address(host).is_unspecified:
+        host = "::1" if public.family == socket.AF_INET6 else "127.0.0.1"
+    public.connect((host, _DISCARD_PORT))
 
 
 def _name_bytes(family: socket.AddressFamily) -> int:

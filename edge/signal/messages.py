@@ -72,7 +72,7 @@ class ByeReason(StrEnum):
     SIGNALING_CLOSED = "signaling-closed"
     """The WebSocket was closed and the grace time is over. Nobody is left to be told."""
     PEER_CLOSED = "peer-closed"
-    """The client closed the DTLS association or ended its media with RTCP BYE."""
+    """The client closed the DTLS association."""
     SETUP_TIMEOUT = "setup-timeout"
     """ICE and DTLS were not connected in time."""
     HANDSHAKE_FAILED = "handshake-failed"

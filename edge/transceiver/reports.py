@@ -1,7 +1,8 @@
 """What a session's client is told about it: session events as signaling messages."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from edge.signal.host import StateReport
 from edge.signal.messages import Bye, ByeReason, LayerState, State
 from edge.signal.messages import Layer as WireLayer
 from edge.transceiver.session import Ended, EndReason, LayerUp
@@ -35,6 +36,15 @@ _BYES: Mapping[EndReason, tuple[ByeReason, str]] = {
     EndReason.CRASHED: (ByeReason.INTERNAL, "the session failed because of a fault of this server"),
 }
 
+_FAILED_LAYERS: Mapping[EndReason, WireLayer] = {
+    EndReason.ICE_TIMEOUT: WireLayer.ICE,
+    EndReason.CONSENT_LOST: WireLayer.ICE,
+    EndReason.DTLS_TIMEOUT: WireLayer.DTLS,
+    EndReason.DTLS_FAILED: WireLayer.DTLS,
+    EndReason.FINGERPRINT_MISMATCH: WireLayer.DTLS,
+    EndReason.NO_SRTP_PROFILE: WireLayer.DTLS,
+}
+
 END_REASONS: Mapping[ByeReason, EndReason] = {
     ByeReason.HANG_UP: EndReason.CLIENT_BYE,
     ByeReason.SIGNALING_CLOSED: EndReason.CLIENT_GONE,
@@ -44,14 +54,15 @@ END_REASONS: Mapping[ByeReason, EndReason] = {
 """Why signaling ends a session."""
 
 
-def state_report(event: LayerUp) -> State:
-    return State(
-        layer=WireLayer(event.layer.value),
-        state=LayerState.CONNECTED,
-        ms=round(event.elapsed * 1000, 3),
-    )
-
-
-def bye_report(event: Ended) -> Bye:
-    reason, sentence = _BYES[event.reason]
-    return Bye(reason=reason, message=sentence)
+def reports(event: LayerUp | Ended, elapsed: float) -> Iterator[StateReport]:
+    """Return what to tell the client of an event, ``elapsed`` seconds after the offer."""
+    ms = round(elapsed * 1000, 3)
+    match event:
+        case LayerUp(layer):
+            yield State(layer=WireLayer(layer.value), state=LayerState.CONNECTED, ms=ms)
+        case Ended(reason):
+            failed = _FAILED_LAYERS.get(reason)
+            if failed is not None:
+                yield State(layer=failed, state=LayerState.FAILED, ms=ms)
+            wire_reason, sentence = _BYES[reason]
+            yield Bye(reason=wire_reason, message=sentence)

@@ -19,7 +19,7 @@ from edge.backend.echo import Echo
 from edge.dtls.certificate import Fingerprint, Identity
 from edge.dtls.context import DtlsContexts
 from edge.dtls.keying import Role
-from edge.errors import SignalError
+from edge.errors import LocalProtocolError, SignalError
 from edge.ice.candidate import encode_candidate, host_candidates
 from edge.ice.credentials import Credentials
 from edge.routing.frames import FRAME_BYTES_MAX
@@ -32,7 +32,7 @@ from edge.signal.sdp import Setup, decode_offer
 from edge.signal.server import serve_signaling
 from edge.signal.settings import SignalSettings
 from edge.transceiver.driver import Driven, Driver
-from edge.transceiver.reports import END_REASONS, bye_report, state_report
+from edge.transceiver.reports import END_REASONS, reports
 from edge.transceiver.session import Ended, EndReason, LayerUp, Peer, Session, SessionLimits
 
 FRAMES_PER_WAKE = 64
@@ -91,9 +91,7 @@ class Transceiver:
     def __init__(self, settings: TransceiverSettings) -> None:
         self._settings = settings
         self._driver = Driver(settings.public, settings.internal, settings.relays)
-        self._issuer = UfragIssuer(
-            settings.cluster, settings.index, settings.routing_key, os.urandom
-        )
+        self._issuer = self._make_issuer(settings.routing_key)
         self._candidates = tuple(
             encode_candidate(candidate) for candidate in host_candidates(settings.advertised)
         )
@@ -121,6 +119,15 @@ class Transceiver:
         self._signaling.cancel()
         with trio.move_on_after(FAREWELL_TIME):
             await self._signaling_ended.wait()
+
+    def obey(self, order: control.Order) -> None:
+        match order:
+            case control.IssueWith(_, key):
+                self._issuer = self._make_issuer(RoutingKey(key.id, key.key))
+            case control.TrustRelays(_, relays):
+                self._driver.trust(relays)
+            case control.AcceptKeys():
+                raise LocalProtocolError("accepting keys is for relays")
 
     def statistics(self) -> control.TransceiverStatistics:
         driver = self._driver
@@ -181,12 +188,16 @@ class Transceiver:
         session_id = f"{settings.cluster}.{settings.index}.{secrets.token_urlsafe(12)}"
 
         def tell(event: LayerUp | Ended) -> None:
-            report(state_report(event) if isinstance(event, LayerUp) else bye_report(event))
+            for each in reports(event, trio.current_time() - now):
+                report(each)
 
         driven = Driven(session_id, local.ufrag.encode(), session, tell)
         self._driver.add(driven, now)
         self._opened += 1
         return Opened(session_id, answer.sdp, self._driver, driven)
+
+    def _make_issuer(self, key: RoutingKey) -> UfragIssuer:
+        return UfragIssuer(self._settings.cluster, self._settings.index, key, os.urandom)
 
     def _issue_credentials(self, now: float) -> Credentials:
         ufrag = self._issuer.issue(now + self._wall_offset)

@@ -38,6 +38,8 @@ heartbeat_interval = 0.1
 heartbeat_limit = 5.0
 restart_backoff = 0.05
 {supervisor}
+
+{more}
 """
 
 
@@ -113,8 +115,9 @@ def write_config(
     transceiver: str = "",
     signal: str = "",
     supervisor: str = "",
+    more: str = "",
 ) -> Path:
-    """Write a configuration file; ``relay`` and so on are lines for those tables."""
+    """Write a configuration file; ``relay`` and so on are lines for those tables, ``more`` more."""
     path = directory / "edge.toml"
     path.write_text(
         CONFIG.format(
@@ -126,6 +129,7 @@ def write_config(
             transceiver=transceiver,
             signal=signal,
             supervisor=supervisor,
+            more=more,
         )
     )
     return path

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -46,14 +47,16 @@ def new_credentials() -> Credentials:
     return Credentials(os.urandom(4).hex(), os.urandom(16).hex())
 
 
+def attribute(sdp: str, name: str) -> str:
+    """Return the value of the first such attribute."""
+    match = re.search(rf"^a={name}:(.*)\r$", sdp, re.MULTILINE)
+    assert match is not None, f"no {name} in the answer"
+    return match[1]
+
+
 def peer_for_answer(answer: str, local: Credentials, **options: Any) -> Peer:
     """Make the client that fits an answer."""
-
-    def value(name: str) -> str:
-        match = re.search(rf"^a={name}:(.*)\r$", answer, re.MULTILINE)
-        assert match is not None, f"no {name} in the answer"
-        return match[1]
-
+    value = partial(attribute, answer)
     candidate = value("candidate").split()
     return Peer(
         local,
@@ -75,6 +78,8 @@ class LiveCall:
     udp: trio.socket.SocketType
     websocket: WebSocketConnection
     session: str
+    ufrag: str
+    """The server's."""
     offered_at: float
     messages: list[dict[str, Any]] = field(factory=list)
     events: list[PeerEvent] = field(factory=list)
@@ -182,7 +187,14 @@ async def calling(
         assert answer["type"] == "answer", answer
         peer = peer_for_answer(answer["sdp"], local, **options)
         udp = await _open_udp(peer.server.host)
-        call = LiveCall(peer, udp, websocket, answer["session"], offered_at)
+        call = LiveCall(
+            peer,
+            udp,
+            websocket,
+            answer["session"],
+            attribute(answer["sdp"], "ice-ufrag"),
+            offered_at,
+        )
         if drop is not None:
             call.drop = drop
         peer.start(trio.current_time())
