@@ -27,12 +27,11 @@ from attrs import evolve
 
 from edge import __version__, control, process, relay, status
 from edge.assignment import addresses, relay_settings, shared_keys, transceiver_settings
-from edge.config import Config
+from edge.config import Config, apply_live, waiting_keys
 from edge.errors import BootError, ConfigError
 from edge.keys import KeySet
 from edge.lifecycle import RestartPolicy
 from edge.memory import HeldMemory
-from edge.reload import apply_live, compare
 from edge.routing.shared import table_bytes
 from edge.sockets import Sockets, name_of
 from edge.supervised import SupervisedWorker
@@ -217,18 +216,22 @@ class Supervisor:
             await self._apply(config, keys, nursery)
 
     async def _apply(self, config: Config, keys: KeySet, nursery: trio.Nursery) -> None:
-        changes = compare(self._config, self._keys, config, keys)
-        if changes.after_restart:
-            logger.warning("reload: wait for a restart: %s", ", ".join(changes.after_restart))
-        if changes.routing_keys:
-            await self._rotate_keys(keys)
+        """Make what can be changed live so; ``self._config`` stays what is in force."""
+        waiting = waiting_keys(self._config, config)
+        if keys.password_key != self._keys.password_key:
+            waiting.append("keys.password")
+        if waiting:
+            logger.warning("reload: wait for a restart: %s", ", ".join(waiting))
         wanted = config.relay.workers
-        self._config = apply_live(self._config, config)
+        changed = wanted != len(self._relays) or keys.routing != self._keys.routing
+        if keys.routing != self._keys.routing:
+            await self._rotate_keys(keys)
         while len(self._relays) < wanted:
             await self._add_relay(nursery)
         while len(self._relays) > wanted:
             await self._remove_relay()
-        logger.info("reload: %s", "done" if changes.live else "nothing to change")
+        self._config = apply_live(self._config, config)
+        logger.info("reload: %s", "done" if changed else "nothing to change")
 
     async def _rotate_keys(self, keys: KeySet) -> None:
         """Accept new keys everywhere, then use the new first one, then drop what is gone."""

@@ -1,6 +1,7 @@
 """The operator's configuration: TOML text in, one frozen ``Config`` or one ``ConfigError`` out."""
 
 from edge.config.decode import decode_config, decode_document
+from edge.config.difference import apply_live, waiting_keys
 from edge.config.keypath import KeyPath
 from edge.config.schema import (
     BackendConfig,
@@ -46,7 +47,9 @@ __all__ = [
     "Table",
     "TransceiverConfig",
     "UrlPath",
+    "apply_live",
     "decode_config",
     "decode_document",
     "routing_key_problems",
+    "waiting_keys",
 ]
