@@ -2,7 +2,7 @@
 
 Inputs are ``receive_datagram``, ``handle_timeout`` and verbs of the protocol such as ``close``.
 After every input the owner pulls ``next_datagram`` and ``next_event`` until both return None, then
-reads ``next_timeout`` again. The laws (tests/property/test_machine_laws.py holds every machine to
+reads ``next_timeout`` again. The laws (tests/support/machine_laws.py holds every machine to
 them):
 
 1. No input raises because of the peer. Bad bytes are dropped, counted in ``drops`` by reason, and
