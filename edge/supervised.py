@@ -136,17 +136,26 @@ class SupervisedWorker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
         frame = process.Frame(self.name, theirs, self._log_level, logs.journal_in_use())
+        settings = self._settings
         child = self._context.Process(
-            target=self._target, args=(frame, self._settings), name=self.name, daemon=True
+            target=self._target, args=(frame, settings), name=self.name, daemon=True
         )
         self._state = "starting"
         self._up = trio.Event()
         # In a thread: the first start waits for the forkserver to import the workers' modules.
-        await trio.to_thread.run_sync(child.start)
-        theirs.close()
+        try:
+            await trio.to_thread.run_sync(child.start)
+        except (OSError, EOFError) as exc:  # the forkserver was killed; the next start makes one
+            logger.error("cannot fork worker %s: %s", self.name, exc)  # noqa: TRY400
+            ours.close()
+            return process.EX_SOFTWARE
+        finally:
+            theirs.close()
         self._process = child
         self._channel = trio.socket.from_stdlib_socket(ours)
         self._policy.note_started(trio.current_time())
+        if self._stop_asked.is_set() or self._settings is not settings:
+            self._signal(signal.SIGKILL)  # overtaken while it started
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen)

@@ -27,6 +27,10 @@ def children_of(pid: int) -> set[int]:
     return found
 
 
+def parent_of(pid: int | None) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def alive(pids: set[int]) -> set[int]:
     return {pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()}
 
@@ -139,6 +143,21 @@ async def test_a_hung_worker_is_found_and_replaced(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         await appliance.wait_line("worker relay-0 does not answer", timeout=20.0)
         await appliance.wait_line("worker relay-0 is back", timeout=20.0)
+
+
+async def test_everything_is_back_when_the_forkserver_was_killed(tmp_path: Path) -> None:
+    async with running_appliance(tmp_path) as appliance:
+        workers = {worker.pid for worker in (await appliance.status()).workers}
+        (forkserver,) = {parent_of(pid) for pid in workers}
+        os.kill(forkserver, signal.SIGKILL)
+        await wait_status(
+            appliance,
+            lambda status: all(
+                worker.state == "running" and worker.pid not in workers for worker in status.workers
+            ),
+        )
+        async with calling(await appliance.origin()) as call:
+            await call.wait_echo()
 
 
 async def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
