@@ -225,10 +225,18 @@ export class EdgeCall extends EventTarget {
   #stuckAt() {
     if (this.timings.signaling === undefined) return "signaling-refused";
     if (this.timings.answer === undefined) return "no-answer";
-    if (this.timings.ice === undefined) return "ice-failed";
+    if (this.timings.ice === undefined) return this.#needsLoopback() ? "no-loopback" : "ice-failed";
     if (this.#states.ice !== "connected") return "ice-lost";
     if (this.timings.dtls === undefined) return "dtls-failed";
     return this.#states.media === "connected" ? "connection-lost" : "no-audio";
+  }
+
+  /** Whether the answer names loopback addresses only, and Firefox (ESR 153) tries none of them. */
+  #needsLoopback() {
+    const sdp = this.connection.remoteDescription?.sdp ?? "";
+    const hosts = [...sdp.matchAll(/^a=candidate:\S+ 1 udp \d+ (\S+)/gim)].map(([, host]) => host);
+    if (!hosts.every((host) => host === "::1" || host.startsWith("127."))) return false;
+    return navigator.userAgent.includes("Firefox/");
   }
 
   /** @param {string} code @param {string} [message] */

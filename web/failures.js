@@ -25,6 +25,9 @@ const CALL = {
   "ice-failed":
     "UDP seems to be blocked between you and {host}. " +
     "A firewall or VPN may be in the way: try another network.",
+  "no-loopback":
+    "Firefox sends no calls to loopback addresses. Use another browser, or let the relay listen " +
+    "on a network address of this machine.",
   "ice-lost": "The network path to {host} was lost. Check the network, then connect again.",
   "dtls-failed": "The network path works, but no encryption could be agreed with {host}.",
   "no-audio": "The call is connected, but no audio came back from {host}.",
