@@ -42,6 +42,8 @@ class RelayStatistics(Struct, frozen=True, kw_only=True, tag="relay"):
 
 class TransceiverStatistics(Struct, frozen=True, kw_only=True, tag="transceiver"):
     sessions: int
+    sessions_by_key: dict[int, int]
+    """By the id of the routing key that sealed their ufrags."""
     opened: int
     reached_media: int
     ended: dict[str, int]

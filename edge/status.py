@@ -97,10 +97,16 @@ def render_status(status: Status) -> str:
         pid = "-" if worker.pid is None else worker.pid
         doing = _describe(worker.statistics)
         lines.append(f"{name:<15} {pid:<8} {worker.state:<12} {worker.restarts:<9} {doing}")
+    by_key: Counter[int] = Counter()
     drops: Counter[str] = Counter()
     for worker in status.workers:
         if worker.statistics is not None:
             drops.update(worker.statistics.drops)
+        if isinstance(worker.statistics, TransceiverStatistics):
+            by_key.update(worker.statistics.sessions_by_key)
+    if by_key:
+        counts = (f"key {key}: {count}" for key, count in sorted(by_key.items()))
+        lines += ["", f"sessions by routing key: {', '.join(counts)}"]
     if drops:
         lines += ["", "dropped packets, by reason"]
         lines += [f"{count:>9}  {reason}" for reason, count in drops.most_common()]

@@ -85,7 +85,7 @@ class Rig:
         server = Credentials(f"{server.ufrag}{number}", server.password)
         session._ice.local = server
         reports: list[LayerUp | Ended] = []
-        driven = Driven(f"s{number}", server.ufrag.encode(), session, reports.append)
+        driven = Driven(f"s{number}", server.ufrag.encode(), session, reports.append, 0)
         one = Client(driven, open_socket(), server, local, reports)
         self.clients.append(one)
         self.driver.add(driven, now)
@@ -163,9 +163,11 @@ def test_an_ended_session_releases_its_addresses_to_the_relays() -> None:
         assert len(rig.driver) == 0
         assert rig.driver.empty.is_set()
         rig.feed(one.check(), client(one))
-        rig.feed(b"\x80\x6f" + bytes(30), client(one))
         assert rig.driver.drops["unknown-session"] == 1
+        assert rig.notices() == []
+        rig.feed(b"\x80\x6f" + bytes(30), client(one))
         assert rig.driver.drops["unbound-address"] == 1
+        assert [notice.kind for notice in rig.notices()] == [frames.RELEASE], "once more, as asked"
         rig.driver.end(one.driven, EndReason.CRASHED, 3.0)
         assert rig.driver.ended == {"client-bye": 1}
 

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+from collections import Counter
 from pathlib import Path
 
 import trio
@@ -88,6 +89,10 @@ async def test_keys_rotate_under_running_calls(tmp_path: Path) -> None:
             await calls[-1].wait_echo()
             assert key_of(calls[-1]) == used
         await assert_nothing_lost(calls)
+        counts: Counter[int] = Counter()
+        for one in await appliance.transceivers():
+            counts.update(one.sessions_by_key)
+        assert counts == {1: 2, 2: 2}
 
 
 async def test_a_bad_file_changes_nothing_and_says_why(tmp_path: Path) -> None:

@@ -120,6 +120,25 @@ async def test_a_killed_transceiver_ends_only_its_own_sessions_and_is_back(
         assert [worker.restarts for worker in workers] == [1, 0]
 
 
+async def test_a_flow_of_a_killed_transceiver_does_not_bind_its_client_for_ever(
+    tmp_path: Path,
+) -> None:
+    """A client that calls again from the same port may be given to another transceiver."""
+    async with running_appliance(tmp_path) as appliance:
+        origin = await appliance.origin()
+        async with calling(origin) as call:
+            await call.wait_echo()
+            port, killed = call.udp.getsockname()[1], transceiver_of(call)
+            await kill_worker(appliance, "transceiver", killed)
+            await appliance.wait_line(f"worker transceiver-{killed} is back")
+            await call.wait(lambda: call.peer.record.sent > call.peer.record.echoed + 25)
+        owners = set()
+        while owners != {0, 1}:
+            async with calling(origin, port=port) as again:
+                await again.wait_echo(25)
+                owners.add(transceiver_of(again))
+
+
 async def test_a_killed_relay_ends_no_session(tmp_path: Path) -> None:
     async with running_appliance(tmp_path) as appliance, contextlib.AsyncExitStack() as calls:
         origin = await appliance.origin()

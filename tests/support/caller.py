@@ -177,16 +177,20 @@ async def calling(
     *,
     setup: str = "actpass",
     drop: Callable[[bytes], bool] | None = None,
+    port: int = 0,
     **options: Any,
 ) -> AsyncIterator[LiveCall]:
-    """Open a session at ``origin`` and start a client for it. ``options`` are ``Peer``'s."""
+    """Open a session at ``origin`` and start a client for it, from a UDP ``port`` if one is given.
+
+    ``options`` are ``Peer``'s.
+    """
     local = new_credentials()
     async with signaling(origin) as websocket:
         offered_at = trio.current_time()
         answer = await offer(websocket, local, setup)
         assert answer["type"] == "answer", answer
         peer = peer_for_answer(answer["sdp"], local, **options)
-        udp = await _open_udp(peer.server.host)
+        udp = await _open_udp(peer.server.host, port)
         call = LiveCall(
             peer,
             udp,
@@ -208,9 +212,9 @@ async def calling(
         call.udp.close()
 
 
-async def _open_udp(host: str) -> trio.socket.SocketType:
+async def _open_udp(host: str, port: int = 0) -> trio.socket.SocketType:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     udp = trio.socket.socket(family, socket.SOCK_DGRAM)
     udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-    await udp.bind(("::1" if ":" in host else "127.0.0.1", 0))
+    await udp.bind(("::1" if ":" in host else "127.0.0.1", port))
     return udp
