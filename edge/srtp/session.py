@@ -61,13 +61,15 @@ class SrtpSession:
         if len(packet) > UNPROTECT_MAX_BYTES:
             raise SrtpError("too-long")
         ssrc = packet[8:12]
-        if ssrc not in self._ssrcs and len(self._ssrcs) >= self._ssrcs_max:
+        known = ssrc in self._ssrcs
+        if not known and len(self._ssrcs) >= self._ssrcs_max:
             raise SrtpError("ssrc-limit")
         try:
             plain: bytes = self._inbound.unprotect(packet)
         except pylibsrtp.Error as exc:
             raise _translate(exc) from exc
-        self._ssrcs.add(ssrc)
+        if not known:
+            self._ssrcs.add(ssrc)
         return plain
 
     def unprotect_rtcp(self, packet: bytes) -> bytes:

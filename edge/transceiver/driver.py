@@ -19,7 +19,7 @@ import logging
 import math
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import assert_never
@@ -59,6 +59,8 @@ class Driven:
     ufrag: bytes
     session: Session
     report: Report
+    key_id: int
+    """Of the routing key that sealed the ufrag."""
     addresses: dict[Address, bytes] = field(factory=dict)
     """Bound addresses and their 28 bytes."""
     wakes_at: float = math.inf
@@ -78,14 +80,15 @@ class Driver:
         self,
         public: Sequence[socket.socket],
         internal: socket.socket,
-        relays: Sequence[tuple[str, int]],
+        relays: Iterable[tuple[str, int]],
     ) -> None:
         self._internal = internal
-        self._relays = tuple(relays)
-        self._trusted = frozenset(relays)
+        self.trust(relays)
         self._batches = [SendBatch(one.fileno(), one.family) for one in public]
         self._by_ufrag: dict[bytes, Driven] = {}
         self._bindings: list[dict[bytes, _Binding]] = [{} for _ in public]
+        self._unbound: dict[bytes, None] = {}
+        """Clients of the present frame that a relay takes for ours, and that are not."""
         self._timers: list[tuple[float, int, Driven]] = []
         self._timer_order = itertools.count()
         self._timer_moved = trio.Event()
@@ -100,6 +103,10 @@ class Driver:
 
     def __len__(self) -> int:
         return len(self._by_ufrag)
+
+    def trust(self, relays: Iterable[tuple[str, int]]) -> None:
+        """Take frames from these internal addresses only, and tell them of bindings that end."""
+        self._relays = frozenset(relays)
 
     def add(self, driven: Driven, now: float) -> None:
         """Take over a new session."""
@@ -117,6 +124,10 @@ class Driver:
         for driven in list(self._by_ufrag.values()):
             self.end(driven, reason, now)
 
+    def sessions_by_key(self) -> Counter[int]:
+        """Count the sessions by the routing key that sealed their ufrags."""
+        return Counter(driven.key_id for driven in self._by_ufrag.values())
+
     def all_drops(self) -> Counter[str]:
         """Return the drops of sockets and routing, and of sessions that have ended."""
         total = Counter(self.drops)
@@ -126,7 +137,7 @@ class Driver:
 
     def receive_frame(self, data: memoryview, source: tuple[str, int], now: float) -> None:
         """Feed one frame's rows to their sessions and send what comes of it."""
-        if source not in self._trusted:
+        if source not in self._relays:
             self.drops["frame-from-stranger"] += 1
             return
         try:
@@ -145,17 +156,31 @@ class Driver:
             if found is None:
                 continue
             driven, address = found
-            touched[driven] = None
+            session = driven.session
             if row.flags & frames.UNCONFIRMED:
                 asked.append((row.client, driven))
             try:
-                driven.session.receive_datagram(row.payload, address, now)
+                answer = session.answer_datagram(row.payload, address, now)
             except Exception as exc:  # noqa: BLE001 - the crash scope of a session
                 self._crash(driven, exc, now)
+                continue
+            if answer is None or session.pending:
+                touched[driven] = None
+            if answer is not None:
+                destination = session.destination
+                assert destination is not None  # there is one when there are keys
+                if destination == address:
+                    self._batches[destination.socket].add(answer, row.client)
+                    self.packets_sent += 1
+                else:
+                    self._send(driven, answer, destination)
         for driven in touched:
             self._drain(driven, now)
         if asked:
             self._confirm(frame.socket, source, asked)
+        if self._unbound:
+            self._notify(frames.RELEASE, frame.socket, source, list(self._unbound))
+            self._unbound.clear()
         self._flush()
 
     async def run_timers(self) -> None:
@@ -177,6 +202,7 @@ class Driver:
             return self._find_by_ufrag(public_socket, row, binding)
         if binding is None:
             self.drops["unbound-address"] += 1
+            self._unbound[row.client] = None
             return None
         return binding.driven, binding.address
 
@@ -204,14 +230,9 @@ class Driver:
 
     def _pump(self, driven: Driven) -> None:
         """Drain a session's outputs and re-read its time-out."""
-        session, addresses = driven.session, driven.addresses
+        session = driven.session
         while (transmit := session.next_datagram()) is not None:
-            payload, destination = transmit
-            client = addresses.get(destination)
-            if client is None:
-                client = encode_sockaddr(destination.host, destination.port)
-            self._batches[destination.socket].add(payload, client)
-            self.packets_sent += 1
+            self._send(driven, *transmit)
         while (event := session.next_event()) is not None:
             self._take_event(driven, event)
         timeout = session.next_timeout()
@@ -220,6 +241,13 @@ class Driver:
             heapq.heappush(self._timers, (timeout, next(self._timer_order), driven))
             if self._timers[0][2] is driven:
                 self._timer_moved.set()
+
+    def _send(self, driven: Driven, payload: bytes, destination: Address) -> None:
+        client = driven.addresses.get(destination)
+        if client is None:
+            client = encode_sockaddr(destination.host, destination.port)
+        self._batches[destination.socket].add(payload, client)
+        self.packets_sent += 1
 
     def _take_event(self, driven: Driven, event: SessionEvent) -> None:
         match event:

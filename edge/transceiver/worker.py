@@ -4,7 +4,6 @@ One internal UDP socket for all sessions, one signaling listener of its own per 
 sockets to send on. What sessions do is in session.py, how they are driven in driver.py.
 """
 
-import errno
 import os
 import secrets
 import socket
@@ -22,7 +21,6 @@ from edge.dtls.keying import Role
 from edge.errors import LocalProtocolError, SignalError
 from edge.ice.candidate import encode_candidate, host_candidates
 from edge.ice.credentials import Credentials
-from edge.routing.frames import FRAME_BYTES_MAX
 from edge.routing.ufrag import RoutingKey, UfragIssuer, derive_password
 from edge.signal.answer import LocalFacts, RemoteFacts, answer_offer
 from edge.signal.host import StateReport
@@ -32,11 +30,10 @@ from edge.signal.sdp import Setup, decode_offer
 from edge.signal.server import serve_signaling
 from edge.signal.settings import SignalSettings
 from edge.transceiver.driver import Driven, Driver
+from edge.transceiver.receiver import FrameReceiver
 from edge.transceiver.reports import END_REASONS, reports
 from edge.transceiver.session import Ended, EndReason, LayerUp, Peer, Session, SessionLimits
 
-FRAMES_PER_WAKE = 64
-"""How many frames are read before other tasks of the worker get a turn."""
 IDENTITY_LIFETIME = 24 * 3600.0
 """How long one certificate is used for new sessions."""
 FAREWELL_TIME = 0.5
@@ -91,7 +88,8 @@ class Transceiver:
     def __init__(self, settings: TransceiverSettings) -> None:
         self._settings = settings
         self._driver = Driver(settings.public, settings.internal, settings.relays)
-        self._issuer = self._make_issuer(settings.routing_key)
+        self._receiver = FrameReceiver(settings.internal, self._driver.receive_frame)
+        self._use_key(settings.routing_key)
         self._candidates = tuple(
             encode_candidate(candidate) for candidate in host_candidates(settings.advertised)
         )
@@ -104,7 +102,7 @@ class Transceiver:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._receive_frames)
+            nursery.start_soon(self._receiver.run)
             nursery.start_soon(self._driver.run_timers)
             await nursery.start(self._serve_signaling)
             task_status.started()
@@ -123,7 +121,7 @@ class Transceiver:
     def obey(self, order: control.Order) -> None:
         match order:
             case control.IssueWith(_, key):
-                self._issuer = self._make_issuer(RoutingKey(key.id, key.key))
+                self._use_key(RoutingKey(key.id, key.key))
             case control.TrustRelays(_, relays):
                 self._driver.trust(relays)
             case control.AcceptKeys():
@@ -133,6 +131,7 @@ class Transceiver:
         driver = self._driver
         return control.TransceiverStatistics(
             sessions=len(driver),
+            sessions_by_key=dict(driver.sessions_by_key()),
             opened=self._opened,
             reached_media=driver.reached_media,
             ended=dict(driver.ended),
@@ -191,13 +190,16 @@ class Transceiver:
             for each in reports(event, trio.current_time() - now):
                 report(each)
 
-        driven = Driven(session_id, local.ufrag.encode(), session, tell)
+        driven = Driven(session_id, local.ufrag.encode(), session, tell, self._key_id)
         self._driver.add(driven, now)
         self._opened += 1
         return Opened(session_id, answer.sdp, self._driver, driven)
 
-    def _make_issuer(self, key: RoutingKey) -> UfragIssuer:
-        return UfragIssuer(self._settings.cluster, self._settings.index, key, os.urandom)
+    def _use_key(self, key: RoutingKey) -> None:
+        """Seal new ufrags with this key."""
+        self._key_id = key.id
+        settings = self._settings
+        self._issuer = UfragIssuer(settings.cluster, settings.index, key, os.urandom)
 
     def _issue_credentials(self, now: float) -> Credentials:
         ufrag = self._issuer.issue(now + self._wall_offset)
@@ -209,21 +211,6 @@ class Transceiver:
         identity = Identity.create(os.urandom, time.time())
         self._fingerprint = str(identity.fingerprint())
         self._contexts = DtlsContexts(identity)
-
-    async def _receive_frames(self) -> None:
-        internal, driver = self._settings.internal, self._driver
-        buffer = bytearray(FRAME_BYTES_MAX)
-        view = memoryview(buffer)
-        while True:
-            await trio.lowlevel.wait_readable(internal)
-            for _ in range(FRAMES_PER_WAKE):
-                try:
-                    size, source = internal.recvfrom_into(buffer, 0, socket.MSG_DONTWAIT)
-                except OSError as exc:
-                    if exc.errno not in (errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED):
-                        raise
-                    break
-                driver.receive_frame(view[:size], source[:2], trio.current_time())
 
     async def _serve_signaling(
         self,
