@@ -94,6 +94,9 @@ class LiveCall:
     async def wait_echo(self, count: int = 1, timeout: float = 10.0) -> None:
         await self.wait(lambda: self.peer.record.echoed >= count, timeout)
 
+    async def wait_sent(self, count: int, timeout: float = 10.0) -> None:
+        await self.wait(lambda: self.peer.record.sent >= count, timeout)
+
     async def wait_message(self, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:
         """Wait for a signaling message with these fields."""
         with trio.fail_after(timeout):
