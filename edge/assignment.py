@@ -33,6 +33,7 @@ def relay_settings(
         flows_max=config.relay.flows_max,
         flow_generation=config.relay.flow_generation,
         flow_memory=flow_memory,
+        coalesce=config.relay.coalesce_us / 1e6,
     )
 
 

@@ -8,18 +8,24 @@ answers a client. Return traffic does not pass here: transceivers send on the pu
 The hot path handles a whole receive batch: one dictionary look-up per packet at C speed, a few
 vectorised compares, one gathered send per transceiver. Only rows that need thought (checks, unknown
 clients, damaged packets) are looked at one by one.
+
+Under load, waking up costs more than forwarding. So a worker with one public socket waits for
+packets in the kernel, inside its Trio task, for as long as they keep coming; every few milliseconds
+the other tasks get their turn. And it may let packets gather before it reads them (``coalesce``),
+but only while there are enough of them: a quiet relay waits in Trio and forwards at once.
 """
 
 import errno
+import gc
 import logging
 import math
 import os
 import socket
 import time
 from collections import Counter
-from itertools import repeat
+from collections.abc import Sequence
+from typing import cast
 
-import numpy as np
 import trio
 from attrs import frozen
 
@@ -27,17 +33,20 @@ from edge import control, process
 from edge.errors import FrameError, StunError, UfragError
 from edge.memory import HeldMemory
 from edge.routing import flows, frames
+from edge.routing.limits import CheckLimiter
 from edge.routing.peek import is_binding_request, peek_ufrag
 from edge.routing.shared import FlowMirror
 from edge.routing.ufrag import RoutingKey, UfragOpener
-from edge.udp import BATCH_ROWS, PAYLOAD_OFFSET, FrameSender, ReceiveBatch, Words
+from edge.udp import RECEIVE_ROWS, FrameSender, ReceiveBatch, block_for
 
 logger = logging.getLogger(__name__)
 
 TENTATIVE_MAX = 4_096
 """Tentative flows per public socket."""
-BATCHES_PER_WAKE = 16
-"""How many batches are read before other tasks of the worker get a turn."""
+TURN = 0.005
+"""How long packets are forwarded before other tasks of the worker get a turn."""
+COALESCE_RATE_MIN = 5_000
+"""Packets per second and public socket below which letting them gather is a loss."""
 NOTICES_PER_WAKE = 64
 QUEUE_TIME = 0.1
 """How long a relay that ends goes on forwarding."""
@@ -46,12 +55,10 @@ MIRROR_GENERATIONS = 3
 TOUCHES_PER_TURN = 500
 """How many mirrored flows are renewed before other tasks of the worker get a turn."""
 
-_BY_FLOW, _BY_UFRAG, _FOREIGN = 0, 1, 2
-_ROUTING = np.full(256, _FOREIGN, dtype=np.uint8)
-"""First byte → how the packet is routed (RFC 7983 §7)."""
-_ROUTING[0:4] = _BY_UFRAG
-_ROUTING[20:64] = _BY_FLOW
-_ROUTING[128:192] = _BY_FLOW
+_BY_UFRAG = bytes(range(4))
+"""First bytes of STUN (RFC 7983 §7)."""
+_BY_FLOW = bytes([*range(20, 64), *range(128, 192)])
+"""First bytes of DTLS, RTP and RTCP."""
 
 
 @frozen
@@ -71,10 +78,16 @@ class RelaySettings:
     flow_generation: float
     flow_memory: HeldMemory
     """Where confirmed flows are mirrored (edge/routing/shared.py)."""
+    coalesce: float = 0.0
+    """How long packets may gather before they are read, when there are many."""
 
 
 def run(frame: process.Frame, settings: RelaySettings) -> None:
-    """Entry point of the worker process."""
+    """Entry point of the worker process.
+
+    Reference counts free what the hot path makes; the collector runs when flows expire.
+    """
+    gc.disable()
     process.run_worker(frame, lambda: Relay(settings))
 
 
@@ -84,15 +97,11 @@ class Relay:
     def __init__(self, settings: RelaySettings) -> None:
         self._settings = settings
         self._opener = UfragOpener(settings.keys)
-        self._senders = [
-            FrameSender(host, port, settings.index) for host, port in settings.transceivers
-        ]
+        self.limiter = CheckLimiter()
         self._owners_by_address = {
             address: owner for owner, address in enumerate(settings.transceivers)
         }
         self.drops: Counter[str] = Counter()
-        self.forwarded = 0
-        self.frames = 0
         self.first_checks = [0] * len(settings.transceivers)
         memory = settings.flow_memory.map()
         lifetime = math.ceil(MIRROR_GENERATIONS * settings.flow_generation)
@@ -101,11 +110,12 @@ class Relay:
         ]
         self._forwarders = [
             Forwarder(
-                self, index, public, flows.FlowTable(settings.flows_max, TENTATIVE_MAX, mirror)
+                self,
+                settings,
+                index,
+                flows.FlowTable(settings.flows_max, TENTATIVE_MAX, mirror),
             )
-            for index, (public, mirror) in enumerate(
-                zip(settings.public, self._mirrors, strict=True)
-            )
+            for index, mirror in enumerate(self._mirrors)
         ]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -130,8 +140,8 @@ class Relay:
         return control.RelayStatistics(
             packets=sum(forwarder.packets for forwarder in self._forwarders),
             bytes=sum(forwarder.bytes for forwarder in self._forwarders),
-            forwarded=self.forwarded,
-            frames=self.frames,
+            forwarded=sum(forwarder.forwarded for forwarder in self._forwarders),
+            frames=sum(forwarder.frames for forwarder in self._forwarders),
             first_checks=list(self.first_checks),
             drops=dict(self.drops),
             flows=[_flow_counts(forwarder.flows) for forwarder in self._forwarders],
@@ -147,20 +157,9 @@ class Relay:
         routed = self._opener.open(ufrag)
         if routed.cluster != self._settings.cluster:
             raise UfragError("ufrag-unknown-cluster")
-        if routed.transceiver >= len(self._senders):
+        if routed.transceiver >= len(self._settings.transceivers):
             raise UfragError("ufrag-unknown-transceiver")
         return routed.transceiver
-
-    def send(self, public_socket: int, owner: int, addresses: Words, lengths: Words) -> None:
-        """Send rows to one transceiver."""
-        count = len(addresses)
-        sent = self._senders[owner].send(
-            self._settings.internal.fileno(), public_socket, addresses, lengths
-        )
-        self.forwarded += sent
-        self.frames += 1
-        if sent < count:
-            self.drops["transceiver-not-taking"] += count - sent
 
     async def _take_notices(self) -> None:
         """Hear from transceivers which clients have authenticated, and which have gone."""
@@ -208,6 +207,7 @@ class Relay:
                     for client in used[start : start + TOUCHES_PER_TURN]:
                         mirror.touch(client)
                     await trio.lowlevel.checkpoint()
+            gc.collect()
             await trio.sleep(self._settings.flow_generation)
 
 
@@ -215,75 +215,116 @@ class Forwarder:
     """The receive loop of one public socket."""
 
     def __init__(
-        self, relay: Relay, index: int, public: socket.socket, table: flows.FlowTable
+        self, relay: Relay, settings: RelaySettings, index: int, table: flows.FlowTable
     ) -> None:
         self._relay = relay
-        self._index = index
-        self._public = public
-        self._batch = ReceiveBatch()
+        self._public = settings.public[index]
+        self._coalesce = settings.coalesce
+        self._alone = len(settings.public) == 1
+        self._batch = ReceiveBatch(self._public.fileno(), _BY_FLOW)
+        self._sender = FrameSender(
+            settings.internal.fileno(), self._batch, settings.transceivers, settings.index, index
+        )
+        self._busy = False
+        self._measured_at = 0.0
+        self._measured_packets = 0
         self.flows = table
         self.packets = 0
         self.bytes = 0
+        self.forwarded = 0
+
+    @property
+    def frames(self) -> int:
+        """Frames sent."""
+        return self._sender.frames
 
     async def run(self) -> None:
-        batch, fd = self._batch, self._public.fileno()
+        if self._alone:
+            block_for(self._public, milliseconds=int(TURN * 1000))
         while True:
             await trio.lowlevel.wait_readable(self._public)
-            for _ in range(BATCHES_PER_WAKE):
-                count = batch.receive(fd)
-                if count:
-                    self._forward(count)
-                if count < BATCH_ROWS:
-                    break
+            while self._take_turn():
+                await trio.lowlevel.checkpoint()
+
+    def _take_turn(self) -> bool:
+        """Forward for one turn; return False as soon as nothing more is there."""
+        read = self._batch.wait if self._alone else self._batch.receive
+        start = now = time.monotonic()
+        full = False
+        while now - start < TURN:
+            self._measure(now)
+            if self._busy and not full:
+                time.sleep(self._coalesce)
+            count = read()
+            if not count:
+                return False
+            self._forward(count)
+            full = count == RECEIVE_ROWS
+            if not full and not self._alone:
+                return False  # the other sockets' turn
+            now = time.monotonic()
+        return True
+
+    def _measure(self, now: float) -> None:
+        """See from time to time whether there is so much to do that letting it gather pays."""
+        elapsed = now - self._measured_at
+        if elapsed < TURN or not self._coalesce:
+            return
+        self._busy = self.packets - self._measured_packets >= COALESCE_RATE_MIN * elapsed
+        self._measured_at, self._measured_packets = now, self.packets
 
     def _forward(self, count: int) -> None:
-        """Route one batch."""
+        """Route and send one batch."""
         batch = self._batch
-        lengths = batch.lengths[:count]
-        owners = np.fromiter(
-            map(self.flows.current.get, batch.clients[:count].tolist(), repeat(flows.UNKNOWN)),
-            dtype=np.int16,
-            count=count,
-        )
-        batch.row_words[:count] = lengths  # and flags 0
-        thought = (
-            (_ROUTING[batch.first_bytes[:count]] != _BY_FLOW)
-            | (owners == flows.UNKNOWN)
-            | (lengths == 0)
-            | ((batch.kernel_flags[:count] & socket.MSG_TRUNC) != 0)
-        )
-        for row in np.flatnonzero(thought).tolist():
-            owners[row] = self._route(row)
+        plain = batch.seal(count)
+        found = list(map(self.flows.current.get, batch.clients(count)))
+        size, owner = 0, found[0]
+        if plain and owner is not None and found.count(owner) == count:
+            size = self._sender.send_all(owner, count)
+        if size:
+            self.forwarded += count
+        else:
+            self._forward_each(found, () if plain else batch.odd_rows(count))
         self.packets += count
-        row_bytes = lengths.astype(np.uint64)
-        self.bytes += int(row_bytes.sum())
-        row_bytes += PAYLOAD_OFFSET
-        for owner in set(owners.tolist()):
-            if owner == flows.UNKNOWN:
-                continue
-            mine = owners == owner
-            if mine.all():
-                self._relay.send(self._index, owner, batch.addresses[:count], row_bytes)
-            else:
-                self._relay.send(self._index, owner, batch.addresses[:count][mine], row_bytes[mine])
+        self.bytes += size or batch.payload_bytes(count)
+        batch.clear(count)
+
+    def _forward_each(self, found: list[int | None], odd_rows: Sequence[int]) -> None:
+        """Route and send rows that are not all alike.
+
+        ``found`` is what the flow table says of each row; odd rows are not routed by it.
+        """
+        for row in odd_rows:
+            found[row] = self._route(row)
+        if None in found:
+            found = [
+                self._route(row) if owner is None else owner for row, owner in enumerate(found)
+            ]
+        owners, rows = cast("list[int]", found), None
+        if odd_rows or flows.UNKNOWN in owners:
+            rows = [row for row, owner in enumerate(owners) if owner != flows.UNKNOWN]
+            owners = [owners[row] for row in rows]
+        sent = self._sender.send_each(bytes(owners), rows)
+        self.forwarded += sent
+        if sent < len(owners):
+            self._relay.drops["transceiver-not-taking"] += len(owners) - sent
 
     def _route(self, row: int) -> int:
         """Route one row that the tables could not; return its owner, UNKNOWN to drop it."""
         batch, drops = self._batch, self._relay.drops
-        length = int(batch.lengths[row])
-        if not length:
+        payload = batch.payload(row)
+        if not payload:
             drops["empty"] += 1
             return flows.UNKNOWN
-        if int(batch.kernel_flags[row]) & socket.MSG_TRUNC:
+        if batch.is_truncated(row):
             drops["too-long"] += 1
             return flows.UNKNOWN
-        routing = _ROUTING[batch.first_bytes[row]]
-        if routing == _FOREIGN:
+        by_ufrag = payload[0] in _BY_UFRAG
+        if not by_ufrag and payload[0] not in _BY_FLOW:
             drops["not-webrtc"] += 1
             return flows.UNKNOWN
-        client: bytes = batch.clients[row].item()
-        payload = batch.payload(row, length)
-        if routing == _BY_UFRAG and is_binding_request(payload):
+        client = batch.client(row)
+        if by_ufrag and is_binding_request(payload):
             return self._route_check(row, client, payload)
         owner = self.flows.find(client)
         if owner == flows.UNKNOWN:
@@ -293,13 +334,17 @@ class Forwarder:
     def _route_check(self, row: int, client: bytes, payload: memoryview) -> int:
         relay = self._relay
         try:
-            owner = relay.owner_of(peek_ufrag(payload))
+            owner = relay.owner_of(ufrag := peek_ufrag(payload))
         except (StunError, UfragError) as exc:
             relay.drops[exc.reason] += 1
             return flows.UNKNOWN
+        known = client if self.flows.has_confirmed(client, owner) else None
+        if not relay.limiter.admit(ufrag, known, time.monotonic()):
+            relay.drops["too-many-checks"] += 1
+            return flows.UNKNOWN
         if not self.flows.propose(client, owner):
             relay.first_checks[owner] += 1
-            self._batch.row_words[row] |= frames.UNCONFIRMED << 16
+            self._batch.flag(row, frames.UNCONFIRMED)
         return owner
 
 

@@ -55,6 +55,7 @@ class RelayConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     flows_max: Limit = 100_000
     flow_generation: Annotated[float, Meta(ge=1, le=3600)] = 15.0
     receive_buffer_bytes: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 4_194_304
+    coalesce_us: Annotated[int, Meta(ge=0, le=500)] = 0
 
     def advertised(self, bound_ports: Sequence[int]) -> tuple[ListenAddress, ...]:
         """Return what answers name as candidates, one per entry of ``listen``.

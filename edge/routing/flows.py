@@ -78,6 +78,10 @@ class FlowTable:
             return tentative[0]
         return owner
 
+    def has_confirmed(self, client: bytes, owner: int) -> bool:
+        """Whether a confirmed flow ties ``client`` to this owner. Renews the flow."""
+        return self._find_confirmed(client) == owner
+
     def propose(self, client: bytes, owner: int) -> bool:
         """A routable check for ``owner`` came from ``client``. Return whether this is its flow.
 

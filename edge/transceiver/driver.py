@@ -150,7 +150,7 @@ class Driver:
             return
         self.packets_received += len(frame.rows)
         touched: dict[Driven, None] = {}
-        asked: list[tuple[bytes, Driven]] = []
+        asked: list[tuple[bytes, Driven, Address]] = []
         for row in frame.rows:
             found = self._find(frame.socket, row)
             if found is None:
@@ -158,7 +158,7 @@ class Driver:
             driven, address = found
             session = driven.session
             if row.flags & frames.UNCONFIRMED:
-                asked.append((row.client, driven))
+                asked.append((row.client, driven, address))
             try:
                 answer = session.answer_datagram(row.payload, address, now)
             except Exception as exc:  # noqa: BLE001 - the crash scope of a session
@@ -274,7 +274,9 @@ class Driver:
             del held.driven.addresses[address]
         if len(driven.addresses) >= BINDINGS_MAX:
             oldest = next(iter(driven.addresses))
-            del self._bindings[oldest.socket][driven.addresses.pop(oldest)]
+            evicted = driven.addresses.pop(oldest)
+            del self._bindings[oldest.socket][evicted]
+            self._release(oldest.socket, [evicted])
         table[client] = _Binding(driven, address)
         driven.addresses[address] = client
 
@@ -289,22 +291,33 @@ class Driver:
             released[address.socket].append(client)
         driven.addresses.clear()
         for public_socket, clients in released.items():
-            for relay in self._relays:
-                self._notify(frames.RELEASE, public_socket, relay, clients)
+            self._release(public_socket, clients)
         if not self._by_ufrag:
             self.empty.set()
 
     def _confirm(
-        self, public_socket: int, relay: tuple[str, int], asked: list[tuple[bytes, Driven]]
+        self, public_socket: int, relay: tuple[str, int], asked: list[tuple[bytes, Driven, Address]]
     ) -> None:
-        """Tell the relay which of the clients it asked about have authenticated."""
+        """Tell the relay which of the clients it asked about have authenticated.
+
+        One that did so while its address was another session's is bound now if that one has left.
+        """
         table = self._bindings[public_socket]
-        clients = [
-            client
-            for client, driven in asked
-            if (binding := table.get(client)) is not None and binding.driven is driven
-        ]
+        clients: list[bytes] = []
+        for client, driven, address in asked:
+            binding = table.get(client)
+            free = binding is None or not binding.driven.session.valid(address)
+            if free and driven.ufrag in self._by_ufrag and driven.session.valid(address):
+                self._bind(driven, address)
+                binding = table.get(client)
+            if binding is not None and binding.driven is driven:
+                clients.append(client)
         self._notify(frames.CONFIRM, public_socket, relay, clients)
+
+    def _release(self, public_socket: int, clients: list[bytes]) -> None:
+        """Tell all relays that these clients are nobody's here any more."""
+        for relay in self._relays:
+            self._notify(frames.RELEASE, public_socket, relay, clients)
 
     def _notify(
         self, kind: int, public_socket: int, relay: tuple[str, int], clients: list[bytes]

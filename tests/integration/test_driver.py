@@ -16,7 +16,7 @@ from edge.ice.credentials import Credentials
 from edge.machine import Address
 from edge.routing import frames
 from edge.routing.sockaddr import encode_sockaddr
-from edge.transceiver.driver import Driven, Driver
+from edge.transceiver.driver import BINDINGS_MAX, Driven, Driver
 from edge.transceiver.session import Ended, EndReason, Layer, LayerUp, Session, SessionLimits
 from edge.udp import open_udp_socket
 from tests.support.calls import make_session
@@ -149,6 +149,34 @@ def test_an_address_stays_with_the_session_that_authenticated_it_first() -> None
         drops = victim.driven.session.drops
         rig.feed(b"\x80\x6f" + bytes(30), client(victim))
         assert drops["media-before-keys"] == 1, "media from there is the victim's"
+
+
+def test_an_address_is_free_for_who_waits_for_it_when_its_session_ends() -> None:
+    with make_rig() as rig:
+        first, second = rig.add(), rig.add()
+        rig.feed(first.check(), client(first), flags=frames.UNCONFIRMED)
+        rig.feed(second.check(), client(first), flags=frames.UNCONFIRMED)
+        rig.driver.end(first.driven, EndReason.CLIENT_BYE, 2.0)
+        rig.notices()
+        rig.feed(second.check(), client(first), flags=frames.UNCONFIRMED, now=3.0)
+        assert [notice.kind for notice in rig.notices()] == [frames.CONFIRM]
+        assert list(second.driven.addresses.values()) == [client(first)]
+
+
+def test_an_address_that_makes_room_is_released_to_the_relays() -> None:
+    with make_rig() as rig:
+        one = rig.add()
+        addresses = [encode_sockaddr("192.0.2.1", port) for port in range(1, BINDINGS_MAX + 3)]
+        for address in addresses:
+            rig.feed(one.check(), address, flags=frames.UNCONFIRMED)
+        released = [
+            row.client
+            for notice in rig.notices()
+            if notice.kind == frames.RELEASE
+            for row in notice.rows
+        ]
+        assert released == addresses[:2]
+        assert list(one.driven.addresses.values()) == addresses[2:]
 
 
 def test_an_ended_session_releases_its_addresses_to_the_relays() -> None:
