@@ -119,9 +119,11 @@ def _describe(statistics: WorkerStatistics | None) -> str:
             return "not heard from yet"
         case RelayStatistics():
             flows = sum(table.confirmed for table in statistics.flows)
-            return (
+            refused = sum(table.conflicts for table in statistics.flows)
+            text = (
                 f"{statistics.packets} packets in, {statistics.forwarded} forwarded, {flows} flows"
             )
+            return f"{text} ({refused} claims to others' flows refused)" if refused else text
         case TransceiverStatistics():
             return (
                 f"{statistics.sessions} sessions ({statistics.opened} opened, "

@@ -1,0 +1,87 @@
+"""The status as people read it."""
+
+from edge.control import (
+    FlowCounts,
+    RelayStatistics,
+    Status,
+    TransceiverStatistics,
+    WorkerStatistics,
+    WorkerStatus,
+)
+from edge.status import render_status
+
+
+def worker(kind: str, statistics: WorkerStatistics | None) -> WorkerStatus:
+    return WorkerStatus(
+        kind="relay" if kind == "relay" else "transceiver",
+        index=0,
+        pid=7 if statistics else None,
+        state="running" if statistics else "backing-off",
+        restarts=2,
+        statistics=statistics,
+    )
+
+
+def relay(conflicts: int) -> RelayStatistics:
+    table = FlowCounts(
+        confirmed=3, tentative=0, conflicts=conflicts, evicted=0, full=0, taken_over=0
+    )
+    return RelayStatistics(
+        packets=10,
+        bytes=1000,
+        forwarded=9,
+        frames=4,
+        first_checks=[1],
+        drops={"unknown-flow": 1},
+        flows=[table, table],
+    )
+
+
+def transceiver() -> TransceiverStatistics:
+    return TransceiverStatistics(
+        sessions=2,
+        sessions_by_key={0: 1, 3: 1},
+        opened=5,
+        reached_media=4,
+        ended={"client-bye": 3},
+        packets_received=9,
+        packets_sent=8,
+        drops={"unknown-flow": 1, "replay": 1},
+    )
+
+
+def render(*workers: WorkerStatus) -> str:
+    return render_status(
+        Status(
+            version="1.2.3",
+            uptime=61.4,
+            udp=["203.0.113.7:3478"],
+            signaling=["127.0.0.1:8080"],
+            workers=list(workers),
+        )
+    )
+
+
+def test_everything_that_runs_is_named() -> None:
+    text = render(worker("relay", relay(0)), worker("transceiver", transceiver()))
+    assert "edge 1.2.3, up 61 s" in text
+    assert "udp 203.0.113.7:3478" in text
+    assert "10 packets in, 9 forwarded, 6 flows\n" in text
+    assert "2 sessions (5 opened, 4 with media), 9 packets in, 8 out" in text
+    assert "sessions by routing key: key 0: 1, key 3: 1" in text
+
+
+def test_drops_are_summed_over_workers_most_frequent_first() -> None:
+    text = render(worker("relay", relay(0)), worker("transceiver", transceiver()))
+    assert text.endswith("        2  unknown-flow\n        1  replay\n")
+
+
+def test_refused_claims_show() -> None:
+    assert "6 flows (4 claims to others' flows refused)" in render(worker("relay", relay(2)))
+
+
+def test_a_worker_that_is_down_shows_as_down() -> None:
+    text = render(worker("relay", None))
+    assert "backing-off" in text
+    assert "not heard from yet" in text
+    assert "dropped" not in text
