@@ -1,0 +1,3 @@
+module edge.bench/relay
+
+go 1.22
