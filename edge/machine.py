@@ -17,6 +17,7 @@ them):
 All times are seconds (float) on the caller's monotonic clock.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
@@ -50,7 +51,7 @@ class Transmit(NamedTuple):
     destination: Address
 
 
-class Machine(Generic[EventT]):
+class Machine(ABC, Generic[EventT]):
     """Base of the protocol cores: the two output queues and the drop counters."""
 
     def __init__(self) -> None:
@@ -59,21 +60,21 @@ class Machine(Generic[EventT]):
         self._transmits: deque[Transmit] = deque()
         self._events: deque[EventT] = deque()
 
+    @abstractmethod
     def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
         """Take one datagram from the network."""
-        raise NotImplementedError
 
+    @abstractmethod
     def handle_timeout(self, now: float) -> None:
         """Do what is due at ``now``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self, now: float) -> None:
         """End in order: say goodbye if the protocol has a word for it, then ignore all input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def next_timeout(self) -> float | None:
         """When ``handle_timeout`` wants to be called next."""
-        raise NotImplementedError
 
     def next_datagram(self) -> Transmit | None:
         """Take the next datagram to send, oldest first."""

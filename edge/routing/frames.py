@@ -100,7 +100,7 @@ def decode_frame(data: memoryview) -> Frame:
 
 
 def encode_frame(kind: int, socket: int, relay: int, rows: Iterable[Row]) -> bytes:
-    """Build a frame by copying: for notices and tests. The relay gathers instead (edge/udp.py)."""
+    """Build a frame by copying: for notices and tests. The relay gathers (edge/udp/frame.py)."""
     parts = [b""]
     for row in rows:
         parts += (ROW_HEAD.pack(row.client, len(row.payload), row.flags), row.payload)
