@@ -263,3 +263,21 @@ async def test_a_stuck_transceiver_does_not_hold_up_the_other() -> None:
         rows = 0
         while rows < 100:
             rows += len((await bench.frame(1)).rows)
+
+
+async def test_a_dead_transceiver_does_not_hold_up_the_other() -> None:
+    """Its port answers ECONNREFUSED, as ICMP, to every frame."""
+    async with running_relay() as bench:
+        for transceiver in (0, 1):
+            await bench.notify(frames.CONFIRM, transceiver, bench.client_address(transceiver))
+        bench.transceivers[0].close()
+        for _ in range(20):
+            for client in (0, 1):
+                bench.send(MEDIA, client=client)
+            await settle()
+        rows = 0
+        while rows < 20:
+            rows += len((await bench.frame(1)).rows)
+        await bench.notify(frames.RELEASE, 1, bench.client_address(1))
+        bench.send(MEDIA, client=1)
+        assert await bench.silent(1), "notices are still taken"
