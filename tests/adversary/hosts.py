@@ -1,7 +1,7 @@
 """The appliance, and callers of it, on the hosts of a network of the test's own."""
 
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,7 @@ import trio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
 from edge.control import RelayStatistics, Status, TransceiverStatistics
-from edge.status import StatusError
-from tests.support.appliance import START_TIME, STOP_TIME, Appliance, write_config
+from tests.support.appliance import Appliance, attended, write_config
 from tests.support.caller import LiveCall, attribute, new_credentials, offer, peer_for_answer
 from tests.support.netns import Namespace
 
@@ -24,39 +23,8 @@ async def appliance_on(host: Namespace, directory: Path, **config: Any) -> Async
     process = await trio.lowlevel.open_process(
         host.python("-m", "edge", "run", "--config", str(path)), stderr=subprocess.PIPE
     )
-    appliance = Appliance(process, directory)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(appliance.collect_lines)
-            with trio.fail_after(START_TIME):
-                await appliance.ready.wait()
-                await wait_status(appliance, _all_heard)
-            yield appliance
-            appliance.terminate()
-            with trio.fail_after(STOP_TIME):
-                await process.wait()
-            nursery.cancel_scope.cancel()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-
-
-async def wait_status(
-    appliance: Appliance, good: Callable[[Status], bool], timeout: float = 10.0
-) -> Status:
-    """Wait until the status is as it should be."""
-    with trio.fail_after(timeout):
-        while True:
-            try:
-                status = await appliance.status()
-            except StatusError:
-                await trio.sleep(0.05)
-                continue
-            if good(status):
-                return status
-            await trio.sleep(0.05)
+    async with attended(process, directory) as appliance:
+        yield appliance
 
 
 def relays_of(status: Status) -> list[RelayStatistics]:
@@ -143,7 +111,3 @@ async def calling_from(host: Namespace, origin: str, **options: Any) -> AsyncIte
 
 def _open_udp(host: Namespace) -> trio.socket.SocketType:
     return trio.socket.from_stdlib_socket(host.udp())
-
-
-def _all_heard(status: Status) -> bool:
-    return all(worker.statistics is not None for worker in status.workers)

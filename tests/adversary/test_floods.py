@@ -16,8 +16,8 @@ from edge.routing.limits import STRAY_CHECKS_MAX
 from edge.transceiver.driver import BINDINGS_MAX
 from tests.adversary.attacks import forged_check, own_check
 from tests.adversary.flooding import Outcome, compile_flooder, flood, write_packets
-from tests.adversary.hosts import relays_of, transceivers_of, wait_status
-from tests.support.appliance import Appliance, running_appliance
+from tests.adversary.hosts import relays_of, transceivers_of
+from tests.support.appliance import Appliance, running_appliance, wait_status
 from tests.support.caller import LiveCall, calling
 
 CALLS = 10

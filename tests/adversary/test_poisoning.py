@@ -19,10 +19,9 @@ from tests.adversary.hosts import (
     relays_of,
     running,
     session_from,
-    wait_status,
 )
 from tests.adversary.scene import Scene, attacker_sessions, conflicts, drops, scene
-from tests.support.appliance import Appliance
+from tests.support.appliance import Appliance, wait_status
 from tests.support.caller import LiveCall
 
 ATTACK_TIME = 2.0

@@ -12,7 +12,13 @@ import trio
 from edge.control import Status
 from edge.process import EX_CONFIG
 from edge.udp import BATCH_ROWS
-from tests.support.appliance import Appliance, running_appliance, start_edge, write_config
+from tests.support.appliance import (
+    Appliance,
+    running_appliance,
+    start_edge,
+    wait_status,
+    write_config,
+)
 from tests.support.caller import LiveCall, calling, new_credentials, offer, signaling
 
 SESSIONS = 20
@@ -40,16 +46,6 @@ async def wait_dead(pids: set[int]) -> None:
     with trio.fail_after(10):
         while alive(pids):
             await trio.sleep(0.02)
-
-
-async def wait_status(appliance: Appliance, good: object) -> Status:
-    assert callable(good)
-    with trio.fail_after(15):
-        while True:
-            status = await appliance.status()
-            if good(status):
-                return status
-            await trio.sleep(0.05)
 
 
 def transceiver_of(call: LiveCall) -> int:

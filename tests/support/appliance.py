@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,13 @@ async def running_appliance(directory: Path, **config: Any) -> AsyncIterator[App
     The keyword arguments are those of ``write_config``.
     """
     process = await start_edge("run", "--config", str(write_config(directory, **config)))
+    async with attended(process, directory) as appliance:
+        yield appliance
+
+
+@asynccontextmanager
+async def attended(process: trio.Process, directory: Path) -> AsyncIterator[Appliance]:
+    """Wait until a started appliance is ready, and end it in order afterwards."""
     appliance = Appliance(process, directory)
     try:
         async with trio.open_nursery() as nursery:
@@ -149,7 +156,7 @@ async def running_appliance(directory: Path, **config: Any) -> AsyncIterator[App
             with trio.fail_after(START_TIME):
                 await appliance.ready.wait()
             assert process.poll() is None, appliance.lines
-            await _wait_statistics(appliance)
+            await wait_status(appliance, _all_heard, START_TIME)
             yield appliance
             if process.poll() is None:
                 appliance.terminate()
@@ -163,6 +170,22 @@ async def running_appliance(directory: Path, **config: Any) -> AsyncIterator[App
                 await process.wait()
 
 
+async def wait_status(
+    appliance: Appliance, good: Callable[[Status], bool], timeout: float = 15.0
+) -> Status:
+    """Wait until the status is as it should be."""
+    with trio.fail_after(timeout):
+        while True:
+            try:
+                status = await appliance.status()
+            except StatusError:
+                await trio.sleep(0.05)
+                continue
+            if good(status):
+                return status
+            await trio.sleep(0.05)
+
+
 async def start_edge(*arguments: str) -> trio.Process:
     """Start the command with its standard error piped."""
     return await trio.lowlevel.open_process(
@@ -170,15 +193,6 @@ async def start_edge(*arguments: str) -> trio.Process:
     )
 
 
-async def _wait_statistics(appliance: Appliance) -> None:
-    """Wait for the first heartbeat of every worker."""
-    with trio.fail_after(START_TIME):
-        while True:
-            try:
-                status = await appliance.status()
-            except StatusError:
-                await trio.sleep(0.05)
-                continue
-            if all(worker.statistics is not None for worker in status.workers):
-                return
-            await trio.sleep(0.05)
+def _all_heard(status: Status) -> bool:
+    """Every worker has answered a heartbeat."""
+    return all(worker.statistics is not None for worker in status.workers)
