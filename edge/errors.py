@@ -63,3 +63,11 @@ class SignalError(RemoteProtocolError):
 
 class FrameError(RemoteProtocolError):
     """A malformed batch frame on the internal hop."""
+
+
+class AudioError(RemoteProtocolError):
+    """Sound that a codec cannot decode."""
+
+
+class BackendError(RemoteProtocolError):
+    """A backend that breaks its protocol or a limit, or refuses the session."""
