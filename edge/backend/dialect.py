@@ -19,6 +19,9 @@ from edge.media.payloads import Codec
 
 Message = str | bytes
 
+SESSION_EXPIRED = "session-expired"
+"""The reason of a ``BackendError`` that a new connection cures."""
+
 
 @frozen
 class SessionFacts:

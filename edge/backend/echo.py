@@ -12,10 +12,10 @@ A sequence number of ours is never used for two packets, as long as the client's
 replay protection sees to that): repeating one would break SRTP's encryption (RFC 3711 §9.1).
 """
 
-from collections import Counter
 from typing import Final
 
 from edge.machine import Entropy
+from edge.media.endpoint import MediaEndpoint
 from edge.rtp.clock import CLOCK_RATE_HZ
 from edge.rtp.packet import RtpPacket, encode_rtp
 from edge.rtp.serial import sequence_difference, timestamp_difference
@@ -24,24 +24,28 @@ SEQUENCE_JUMP_MAX: Final = 1000
 """A longer step, either way, is a new stream: 20 s of loss at 50 packets/s."""
 TIMESTAMP_DRIFT_MAX: Final = 5.0
 """Seconds by which a timestamp's step may differ from the time between arrivals."""
-FRAME_TICKS: Final = CLOCK_RATE_HZ // 50
-"""20 ms: what a rebase advances at least, so that no two frames claim the same instant."""
+FRAMES_PER_SECOND: Final = 50
+"""A rebase advances by one frame at least, so that no two claim the same instant."""
 
 
-class Echo:
+class Echo(MediaEndpoint):
     """One session's echo. Times: seconds on the caller's monotonic clock.
 
-    ``payload_types`` are the negotiated ones, all with a 48 kHz clock; others are dropped.
+    ``payload_types`` are the negotiated ones, all with the same clock; others are dropped.
     ``ssrc`` is ours, if the SDP answer has already named one.
     """
 
     def __init__(
-        self, payload_types: frozenset[int], entropy: Entropy, *, ssrc: int | None = None
+        self,
+        payload_types: frozenset[int],
+        entropy: Entropy,
+        *,
+        ssrc: int | None = None,
+        clock_rate_hz: int = CLOCK_RATE_HZ,
     ) -> None:
-        self.drops: Counter[str] = Counter()
-        """What was not sent back, by reason."""
-        self.ssrc = int.from_bytes(entropy(4)) if ssrc is None else ssrc
+        super().__init__(int.from_bytes(entropy(4)) if ssrc is None else ssrc)
         self._payload_types = payload_types
+        self._clock_rate_hz = clock_rate_hz
         self._source: int | None = None
         # The front: the packet furthest on in the client's sequence, and what became of it.
         self._front_sequence = 0
@@ -82,15 +86,16 @@ class Echo:
         if source != self._source or abs(step) > SEQUENCE_JUMP_MAX:
             return True
         # A repeated timestamp is a telephone event, however long the key is held (RFC 4733 §2.5.1).
-        drift = ticks - (now - self._front_at) * CLOCK_RATE_HZ
-        return step > 0 and ticks != 0 and abs(drift) > TIMESTAMP_DRIFT_MAX * CLOCK_RATE_HZ
+        drift = ticks - (now - self._front_at) * self._clock_rate_hz
+        return step > 0 and ticks != 0 and abs(drift) > TIMESTAMP_DRIFT_MAX * self._clock_rate_hz
 
     def _rebase(self, packet: RtpPacket, now: float) -> bytes:
         """Let ``packet`` follow the front of our stream, whatever its own numbers are."""
         if self._source is not None:
-            elapsed = round((now - self._front_at) * CLOCK_RATE_HZ)
+            elapsed = round((now - self._front_at) * self._clock_rate_hz)
+            frame = self._clock_rate_hz // FRAMES_PER_SECOND
             self._out_sequence = (self._out_sequence + 1) & 0xFFFF
-            self._out_timestamp = (self._out_timestamp + max(elapsed, FRAME_TICKS)) & 0xFFFF_FFFF
+            self._out_timestamp = (self._out_timestamp + max(elapsed, frame)) & 0xFFFF_FFFF
         self._source, self._run = packet.ssrc, 0
         self._front_sequence, self._front_timestamp = packet.sequence_number, packet.timestamp
         self._front_at = now

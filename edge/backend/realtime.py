@@ -17,7 +17,7 @@ from typing import Final
 from attrs import define
 
 from edge.backend import realtime_messages as messages
-from edge.backend.dialect import Message, SessionFacts
+from edge.backend.dialect import SESSION_EXPIRED, Message, SessionFacts
 from edge.backend.realtime_settings import (
     DigitPolicy,
     RealtimeSettings,
@@ -53,7 +53,7 @@ SENTENCE_CHARS_MAX: Final = 200
 _HOLD_BYTES: Final = int(HOLD_MAX * 1000) * messages.BYTES_PER_MS
 _UPDATE_ID: Final = "edge-session-update"
 _FATAL: Final = {
-    "session_expired": "session-expired",
+    "session_expired": SESSION_EXPIRED,
     "invalid_api_key": "key-refused",
     "authentication_error": "key-refused",
     "insufficient_quota": "quota-exceeded",

@@ -47,7 +47,10 @@ class HangUp(NamedTuple):
     reason: str
 
 
-Command = Play | EndItem | Mark | Clear | Pause | Resume | HangUp
+PlayoutCommand = Play | EndItem | Mark | Clear | Pause | Resume
+"""From the backend, about sound."""
+
+Command = PlayoutCommand | HangUp
 """From the backend."""
 
 

@@ -23,7 +23,7 @@ from edge.backend.policy import LinkEnd, LinkSettings, OnFailure
 from edge.backend.poller import Poller
 from edge.backend.realtime import HOLD_MAX, RealtimeDialect
 from edge.backend.realtime_settings import DigitPolicy, RealtimeSettings, realtime_url
-from edge.media.dialogue import Clear, Command, Digit, EndItem, ItemEnded, ItemPosition, Play
+from edge.media.dialogue import Clear, Digit, EndItem, ItemEnded, ItemPosition, Play, PlayoutCommand
 from edge.media.frames import AudioFrame, Label
 from edge.media.payloads import Codec
 from edge.media.playout import Playout
@@ -49,6 +49,7 @@ class Call:
     played: bytearray = field(factory=bytearray)
     ended: list[ItemPosition] = field(factory=list)
     clears: int = 0
+    openings: int = 0
     ends: list[tuple[LinkEnd, str]] = field(factory=list)
 
     async def speak(self, frame: bytes, count: int) -> None:
@@ -76,7 +77,10 @@ class Call:
 
     # As a link's control
 
-    def command(self, command: Command) -> None:
+    def opened(self) -> None:
+        self.openings += 1
+
+    def command(self, command: PlayoutCommand) -> None:
         match command:
             case Play(item, audio):
                 self.playout.play(item, audio)
@@ -271,11 +275,19 @@ async def test_errors_and_garbage_of_the_server() -> None:
         await wait_until(lambda: call.dialect.drops["malformed-message"] == 3)
         assert call.dialect.last_error == "server_error: Sorry."
         assert not call.ends
-        conversation.fail("session_expired")
+        conversation.fail("insufficient_quota")
         await wait_until(lambda: bool(call.ends))
         ((end, detail),) = call.ends
         assert end is LinkEnd.PROTOCOL
-        assert "session_expired" in detail
+        assert "insufficient_quota" in detail
+
+
+async def test_a_session_that_has_expired_is_followed_by_another() -> None:
+    async with open_realtime_server() as server, open_call(server) as (call, conversation):
+        conversation.fail("session_expired")
+        await server.wait_conversation(2)
+        await wait_until(lambda: call.openings == 2)
+        assert not call.ends
 
 
 async def test_a_new_connection_is_a_new_conversation() -> None:
