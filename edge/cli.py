@@ -17,7 +17,7 @@ import msgspec
 from edge import __version__, logs
 from edge.config import Config, decode_config
 from edge.errors import ConfigError, UfragError
-from edge.keys import KeySet, obtain_keys
+from edge.keys import KeySet, load_secret, obtain_keys
 from edge.routing.ufrag import UfragOpener
 
 SYSTEM_CONFIG = Path("/etc/edge/edge.toml")
@@ -92,11 +92,13 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     logs.configure(config.log.level, "supervisor", journal=journal)
     logger.info("configuration: %s", source)
     directory = state_directory(config, environment)
+    config = config.with_key_files(load_secret)
     keys = obtain_keys(config.keys, directory, os.urandom)
     from edge.supervisor import run  # noqa: PLC0415 - the other commands need not wait for it
 
     def load() -> tuple[Config, KeySet]:
         again, _ = _load(arguments.config, environment)
+        again = again.with_key_files(load_secret)
         return again, obtain_keys(again.keys, directory, os.urandom)
 
     return run(config, keys, load, directory / STATUS_SOCKET_NAME)
@@ -181,11 +183,12 @@ def _describe(config: Config) -> str:
     relay, signal = config.relay, config.signal
     udp = ", ".join(str(listen) for listen in relay.listen)
     tcp = ", ".join(str(listen) for listen in signal.listen)
+    routes = ", ".join(f"{name} ({route.kind})" for name, route in config.routes.items())
     return (
         f"{_count(relay.workers, 'relay worker')} on udp {udp}; "
         f"{_count(config.transceiver.workers, 'transceiver worker')}; "
         f"signaling on tcp {tcp}, page {'on' if signal.serves_page else 'off'}; "
-        f"{config.backend.kind} backend"
+        f"routes: {routes}"
     )
 
 

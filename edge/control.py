@@ -40,6 +40,19 @@ class RelayStatistics(Struct, frozen=True, kw_only=True, tag="relay"):
     flows: list[FlowCounts]
 
 
+class Punctuality(Struct, frozen=True, kw_only=True):
+    """How punctually a worker sends the frames that it makes or paces; echoes are not counted."""
+
+    frames: int
+    """Sent, late or not."""
+    skipped: int
+    """Never sent, because the worker missed their time by 20 ms or more."""
+    on_time_ratio: float
+    """Frames that left at most 5 ms late, by all sent or skipped; 1 before the first."""
+    late_up_to: dict[str, int]
+    """Sent frames by their lateness: upper bound in ms, or "more"."""
+
+
 class TransceiverStatistics(Struct, frozen=True, kw_only=True, tag="transceiver"):
     sessions: int
     sessions_by_key: dict[int, int]
@@ -50,6 +63,7 @@ class TransceiverStatistics(Struct, frozen=True, kw_only=True, tag="transceiver"
     """Ended sessions by reason."""
     packets_received: int
     packets_sent: int
+    punctuality: Punctuality
     drops: dict[str, int]
 
 

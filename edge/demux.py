@@ -12,6 +12,11 @@ class Kind(Enum):
     """ZRTP, TURN channels, QUIC, anything else: never ours, always dropped."""
 
 
+def is_media(data: bytes) -> bool:
+    """Whether a UDP payload looks like RTP or RTCP."""
+    return bool(data) and 128 <= data[0] <= 191
+
+
 def classify(data: bytes) -> Kind:
     """Return which protocol a UDP payload belongs to.
 

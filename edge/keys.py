@@ -1,4 +1,4 @@
-"""The keys of a host, and the file that keeps them.
+"""The keys of a host and the file that keeps them; key files of backends.
 
 The file is TOML: ``password`` (64 hex digits) and ``routing``, an array of tables with ``id`` (0 to
 6) and ``key`` (32 hex digits); the first one seals new ufrags. Whoever can read it can forge ufrags
@@ -18,6 +18,7 @@ from edge.config import (
     KeysConfig,
     PasswordSecret,
     Problem,
+    Secret,
     Table,
     decode_document,
     routing_key_problems,
@@ -110,6 +111,24 @@ def load_keys(path: Path) -> KeySet:
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8 text") from exc
     return decode_keys(text, str(path))
+
+
+def load_secret(path: Path) -> Secret:
+    """Read a backend's key: the only line of a file.
+
+    Raises:
+        ConfigError: missing, unreadable, malformed, or not private to its owner.
+
+    """
+    try:
+        content = _read_private(path)
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot read the key: {exc.strerror}") from exc
+    try:
+        return Secret.parse(content.decode("ascii").removesuffix("\n"))
+    except ValueError:
+        text = "expected one line of 1 to 4096 printable ASCII characters"
+        raise ConfigError(f"{path}: {text}") from None  # the cause shows what it could not decode
 
 
 def save_keys(path: Path, keys: KeySet) -> None:

@@ -125,11 +125,15 @@ def _describe(statistics: WorkerStatistics | None) -> str:
             )
             return f"{text} ({refused} claims to others' flows refused)" if refused else text
         case TransceiverStatistics():
-            return (
+            text = (
                 f"{statistics.sessions} sessions ({statistics.opened} opened, "
                 f"{statistics.reached_media} with media), {statistics.packets_received} packets in,"
                 f" {statistics.packets_sent} out"
             )
+            paced = statistics.punctuality
+            if not paced.frames + paced.skipped:
+                return text
+            return f"{text}, {paced.on_time_ratio:.2%} of {paced.frames} frames on time"
 
 
 def _remove_stale(path: Path) -> None:

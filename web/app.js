@@ -20,7 +20,8 @@ const page = window;
 const button = element("connect");
 const mute = /** @type {HTMLButtonElement} */ (element("mute"));
 const volume = /** @type {HTMLInputElement} */ (element("volume"));
-const echo = /** @type {HTMLAudioElement} */ (element("echo"));
+const answer = /** @type {HTMLAudioElement} */ (element("answer"));
+const route = /** @type {HTMLInputElement} */ (element("route"));
 const charts = {
   rtt: new Chart(element("rtt"), 10),
   jitter: new Chart(element("jitter"), 10),
@@ -28,7 +29,7 @@ const charts = {
 };
 
 /** What the server calls the layers, and how people write them. @type {Record<string, string>} */
-const LAYER_NAMES = { ice: "ICE", dtls: "DTLS", media: "media" };
+const LAYER_NAMES = { ice: "ICE", dtls: "DTLS", media: "media", backend: "backend" };
 
 /** The phases of the page and what the button does in each. */
 const BUTTON_LABELS = {
@@ -39,12 +40,13 @@ const BUTTON_LABELS = {
 };
 
 element("host").textContent = location.host;
+route.value = new URLSearchParams(location.search).get("route") ?? "";
 button.addEventListener("click", () => {
-  if (button.dataset.state === "idle") connect();
-  else page.edgeCall?.close();
+  if (button.dataset.state !== "idle") page.edgeCall?.close();
+  else if (route.reportValidity()) connect();
 });
 volume.addEventListener("input", () => {
-  echo.volume = volume.valueAsNumber;
+  answer.volume = volume.valueAsNumber;
 });
 mute.addEventListener("click", () => setMuted(mute.ariaPressed !== "true"));
 addEventListener("pagehide", () => page.edgeCall?.close());
@@ -70,7 +72,7 @@ async function connect() {
  * @param {number} microphoneMs how long it took to open
  */
 function placeCall(stream, microphoneMs) {
-  const call = new EdgeCall({ url: signalingUrl(), stream });
+  const call = new EdgeCall({ url: signalingUrl(), stream, route: route.value || undefined });
   const { timings, serverTimings } = call;
   /** @type {Figures} */
   let figures = { rtt_ms: null, jitter_ms: null, received: 0, lost: 0 };
@@ -83,19 +85,20 @@ function placeCall(stream, microphoneMs) {
     showSetup(call, microphoneMs);
   }
 
+  on(call, "stage", publish);
   on(call, "state", ({ layer, state }) => {
     showLayer(layer, state);
     publish();
     if (layer === "media" && state === "connected") {
       setPhase("connected");
-      say("Connected. Speak: what you hear is your own voice.");
+      say("Connected. Speak.");
       context = new AudioContext();
       watchLevel(context, stream, element("level-input"));
-      watchLevel(context, /** @type {MediaStream} */ (echo.srcObject), element("level-output"));
+      watchLevel(context, /** @type {MediaStream} */ (answer.srcObject), element("level-output"));
     }
   });
   on(call, "track", (detail) => {
-    echo.srcObject = detail.stream;
+    answer.srcObject = detail.stream;
   });
   on(call, "stats", (/** @type {Figures} */ latest) => {
     showFigures(figures, latest);
@@ -105,9 +108,10 @@ function placeCall(stream, microphoneMs) {
   on(call, "closed", ({ reason, message }) => {
     for (const track of stream.getTracks()) track.stop();
     context?.close();
-    echo.srcObject = null;
+    answer.srcObject = null;
     setPhase("idle");
     if (reason === "hang-up") say("The call has ended.");
+    else if (reason === "backend-ended") say("The other side has hung up.");
     else say("Not connected.", callSentence(reason, message));
   });
   stream.getAudioTracks()[0].addEventListener("ended", () => {
@@ -124,7 +128,8 @@ function placeCall(stream, microphoneMs) {
 /** Make the page look as if there had been no call. */
 function reset() {
   page.edgeFigures = undefined;
-  for (const layer of ["ice", "dtls", "media"]) showLayer(layer, "idle");
+  for (const layer of Object.keys(LAYER_NAMES)) showLayer(layer, "idle");
+  element("state-backend").hidden = true; // most calls have none
   for (const chart of Object.values(charts)) chart.clear();
   showWaterfall(element("waterfall"), {});
   element("setup-total").textContent = "";
@@ -137,6 +142,7 @@ function setPhase(phase) {
   button.dataset.state = phase;
   element("connect-label").textContent = BUTTON_LABELS[phase];
   mute.disabled = phase !== "connected";
+  route.disabled = phase !== "idle";
 }
 
 /** @param {boolean} muted */
@@ -156,6 +162,7 @@ function showLayer(layer, state) {
   const item = document.getElementById(`state-${layer}`);
   if (!item) return; // the signaling layer has no lamp
   item.dataset.state = state;
+  item.hidden = false;
   /** @type {Element} */ (item.querySelector("em")).textContent = state;
 }
 

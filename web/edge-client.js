@@ -4,7 +4,8 @@
  * Reusable and without dependencies. The caller opens the microphone and plays the sound:
  *
  *     const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
- *     const call = new EdgeCall({ url: "wss://edge.example/v1/session", stream });
+ *     const url = "wss://edge.example/v1/session";
+ *     const call = new EdgeCall({ url, stream, route: "support", metadata: { user: "u-17" } });
  *     call.addEventListener("track", ({ detail }) => { audio.srcObject = detail.stream; });
  *     call.addEventListener("closed", ({ detail }) => console.log(detail.reason));
  *     call.start();
@@ -14,8 +15,9 @@
  * | event  | detail                                                                      |
  * | ------ | --------------------------------------------------------------------------- |
  * | state  | {layer: Layer, state: State}                                                |
+ * | stage  | {stage: Stage}, when it is reached for the first time                       |
  * | track  | {stream: MediaStream}, what to play                                         |
- * | stats  | Figures, once per `statsIntervalMs` from the first received packet on       |
+ * | stats  | Figures, once per `statsIntervalMs` while media is received                 |
  * | error  | {code: string, message: string}, always followed by closed                  |
  * | closed | {reason: string, message: string}, once; "hang-up" when it was close()      |
  *
@@ -29,7 +31,10 @@ const SUBPROTOCOL = "edge.v1";
 const FIRST_PACKET_POLL_MS = 20;
 
 /**
- * @typedef {"signaling" | "ice" | "dtls" | "media"} Layer
+ * @typedef {"signaling" | "ice" | "dtls" | "media" | "backend"} Layer
+ * Media is connected when the server has heard from us, or we from it: a backend may be silent at
+ * first. Backend is seen only if the server has a connection to one for this call.
+ *
  * @typedef {"connecting" | "connected" | "interrupted" | "failed" | "closed"} State
  *
  * @typedef {"signaling" | "offer" | "answer" | "ice" | "dtls" | "audio"} Stage
@@ -39,7 +44,9 @@ const FIRST_PACKET_POLL_MS = 20;
  * @typedef {object} CallOptions
  * @property {string | URL} url the appliance's WebSocket address
  * @property {MediaStream} stream audio to send; it stays the caller's and is not stopped
- * @property {number} [setupTimeoutMs] when to give up if no audio has arrived
+ * @property {string} [route] which of the server's backends to talk to; without it, the default one
+ * @property {Record<string, unknown>} [metadata] JSON for the backend, up to 4,096 bytes
+ * @property {number} [setupTimeoutMs] when to give up if no audio has gone through either way
  * @property {number} [statsIntervalMs] how often to emit stats
  *
  * @typedef {object} Figures
@@ -73,10 +80,12 @@ export class EdgeCall extends EventTarget {
   #closed = false;
 
   /** @param {CallOptions} options */
-  constructor({ url, stream, setupTimeoutMs = 12_000, statsIntervalMs = 1_000 }) {
+  constructor({ url, stream, route, metadata, setupTimeoutMs = 12_000, statsIntervalMs = 1_000 }) {
     super();
     this.url = url;
     this.stream = stream;
+    this.route = route;
+    this.metadata = metadata;
     this.setupTimeoutMs = setupTimeoutMs;
     this.statsIntervalMs = statsIntervalMs;
   }
@@ -88,7 +97,9 @@ export class EdgeCall extends EventTarget {
     this.#setState("signaling", "connecting");
     this.#watchConnection();
     Promise.all([this.#createOffer(), this.#openSocket()])
-      .then(([sdp]) => this.#send({ type: "offer", sdp }))
+      .then(([sdp]) => {
+        this.#send({ type: "offer", sdp, route: this.route, metadata: this.metadata });
+      })
       .catch((error) => this.#fail("offer-failed", error.message));
   }
 
@@ -130,6 +141,8 @@ export class EdgeCall extends EventTarget {
         break;
       case "state":
         if (message.state === "connected") this.serverTimings[message.layer] = message.ms;
+        if (message.layer === "backend") this.#setState("backend", message.state);
+        if (message.layer === "media" && message.state === "connected") this.#mediaConnected();
         break;
       case "bye":
         this.#leave(message);
@@ -182,16 +195,17 @@ export class EdgeCall extends EventTarget {
       if (connection.connectionState === "connected" && this.timings.dtls === undefined) {
         this.#mark("dtls");
         this.#setState("dtls", "connected");
-        this.#setState("media", "connecting");
+        if (this.#states.media !== "connected") this.#setState("media", "connecting");
       }
     });
   }
 
   async #waitFirstPacket() {
     const [{ receiver }] = this.connection.getTransceivers();
-    while (!this.#closed) {
+    while (!this.#closed && this.#states.media !== "connected") {
       const inbound = find(await receiver.getStats(), "inbound-rtp");
       if (inbound?.packetsReceived > 0) {
+        this.#mark("audio");
         this.#mediaConnected();
         return;
       }
@@ -200,9 +214,8 @@ export class EdgeCall extends EventTarget {
   }
 
   #mediaConnected() {
-    if (this.#closed) return;
+    if (this.#closed || this.#states.media === "connected") return;
     clearTimeout(this.#setupTimer);
-    this.#mark("audio");
     this.#setState("media", "connected");
     this.#statsTimer = setInterval(() => this.#measure(), this.statsIntervalMs);
   }
@@ -213,6 +226,7 @@ export class EdgeCall extends EventTarget {
     const pair = find(report, "candidate-pair", (stat) => stat.nominated);
     const remote = find(report, "remote-inbound-rtp");
     if (this.#closed || !inbound) return;
+    if (inbound.packetsReceived > 0) this.#mark("audio");
     this.#emit("stats", {
       rtt_ms: milliseconds(remote?.roundTripTime ?? pair?.currentRoundTripTime),
       jitter_ms: milliseconds(inbound.jitter),
@@ -242,11 +256,15 @@ export class EdgeCall extends EventTarget {
   /** @param {string} code @param {string} [message] */
   #fail(code, message = "") {
     if (this.#closed) return;
+    if (!code.startsWith("backend-")) this.#failLayers(); // those are not to blame otherwise
+    this.#emit("error", { code, message });
+    this.#end(code, message);
+  }
+
+  #failLayers() {
     for (const layer of /** @type {Layer[]} */ (Object.keys(this.#states))) {
       if (this.#states[layer] !== "connected") this.#setState(layer, "failed");
     }
-    this.#emit("error", { code, message });
-    this.#end(code, message);
   }
 
   /** @param {string} reason @param {string} [message] */
@@ -266,7 +284,9 @@ export class EdgeCall extends EventTarget {
 
   /** Note when a stage is reached for the first time. @param {Stage} stage */
   #mark(stage) {
-    this.timings[stage] ??= performance.now() - this.#startedAt;
+    if (this.timings[stage] !== undefined) return;
+    this.timings[stage] = performance.now() - this.#startedAt;
+    this.#emit("stage", { stage });
   }
 
   /** @param {Layer} layer @param {State} state */

@@ -12,7 +12,7 @@ const MICROPHONE = {
 export const MICROPHONE_LOST = "The microphone was unplugged. Plug it in, then connect again.";
 
 /**
- * Codes of EdgeCall. The server's own codes come with a sentence.
+ * Codes of EdgeCall, and those of the server whose own sentence does not say what to do.
  *
  * @type {Record<string, string>}
  */
@@ -30,7 +30,10 @@ const CALL = {
     "on a network address of this machine.",
   "ice-lost": "The network path to {host} was lost. Check the network, then connect again.",
   "dtls-failed": "The network path works, but no encryption could be agreed with {host}.",
-  "no-audio": "The call is connected, but no audio came back from {host}.",
+  "no-audio": "The call is connected, but no audio goes through to {host} or back.",
+  "unknown-route": "{host} has no route of this name. Mend the name, then connect again.",
+  "backend-refused": "{host} took the call, but nobody behind it did. Try again in a moment.",
+  "backend-lost": "{host} has lost the connection to whoever was answering. Connect again.",
   "connection-lost": "The encrypted connection to {host} has failed. Connect again.",
 };
 

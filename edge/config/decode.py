@@ -8,14 +8,15 @@ import re
 import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
-from types import UnionType
-from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from edge.config.keypath import KeyPath, find_line, format_key_path, key_lines
-from edge.config.schema import Config, Problem, Table
+from edge.config.schema import Config
+from edge.config.table import Problem, Table
 from edge.errors import ConfigError
 
 TableT = TypeVar("TableT", bound=Table)
@@ -97,14 +98,17 @@ class _Decoding:
         return _INVALID if misfits else table
 
     def _decode(self, kind: Any, value: object, path: KeyPath) -> object:
-        if get_origin(kind) is UnionType:  # X | None, see edge.config.schema
+        if get_origin(kind) in {Union, UnionType}:
+            if NoneType not in get_args(kind):
+                return self._decode_variant(get_args(kind), value, path)
+            # X | None, see edge.config.schema
             return None if value == "" else self._decode(get_args(kind)[0], value, path)
         if get_origin(kind) is tuple:
             return self._decode_array(get_args(kind)[0], value, path)
+        if get_origin(kind) is dict:
+            return self._decode_named(kind, value, path)
         if get_origin(kind) is Literal:
-            choices = get_args(kind)
-            named = " or ".join(f'"{choice}"' for choice in choices)
-            return value if value in choices else self._refuse(path, f"expected {named}")
+            return self._decode_choice(get_args(kind), value, path)
         if isinstance(kind, type) and issubclass(kind, Table):
             return self.decode_table(kind, value, path)
         if hasattr(kind, "parse"):
@@ -116,6 +120,36 @@ class _Decoding:
             return self._refuse(path, "expected an array")
         elements = tuple(self._decode(kind, each, (*path, i)) for i, each in enumerate(value))
         return _INVALID if _INVALID in elements else elements
+
+    def _decode_named(self, kind: Any, value: object, path: KeyPath) -> object:
+        """Decode a table whose keys are up to the operator."""
+        if not isinstance(value, dict):
+            return self._refuse(path, "expected a table")
+        name_kind, entry_kind = get_args(kind)
+        entries = {
+            self._decode(name_kind, name, (*path, name)): self._decode(
+                entry_kind, entry, (*path, name)
+            )
+            for name, entry in value.items()
+        }
+        return _INVALID if _INVALID in (*entries.keys(), *entries.values()) else entries
+
+    def _decode_variant(
+        self, models: Sequence[type[Table]], value: object, path: KeyPath
+    ) -> object:
+        """Decode a table that is of the model whose ``kind`` it has."""
+        if not isinstance(value, dict):
+            return self._refuse(path, "expected a table")
+        by_kind = {_kind_of(model): model for model in models}
+        if "kind" not in value:
+            return self._refuse((*path, "kind"), f"missing: {_any_of(tuple(by_kind))}")
+        kind = self._decode_choice(tuple(by_kind), value["kind"], (*path, "kind"))
+        return kind if isinstance(kind, _Invalid) else self.decode_table(by_kind[kind], value, path)
+
+    def _decode_choice(self, choices: Sequence[Any], value: Any, path: KeyPath) -> Any:
+        if any(type(value) is type(choice) and value == choice for choice in choices):
+            return value
+        return self._refuse(path, f"expected {_any_of(choices)}")
 
     def _parse(self, kind: "_Parsed", value: object, path: KeyPath) -> object:
         if not isinstance(value, str):
@@ -138,6 +172,14 @@ class _Decoding:
 
 class _Parsed(Protocol):
     def parse(self, text: str) -> object: ...
+
+
+def _kind_of(model: type[Table]) -> str:
+    return next(str(field.default) for field in fields(model) if field.name == "kind")
+
+
+def _any_of(choices: Sequence[object]) -> str:
+    return " or ".join(f'"{each}"' if isinstance(each, str) else str(each) for each in choices)
 
 
 def _name_hint(name: str, known: Sequence[FieldInfo]) -> str:

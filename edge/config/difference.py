@@ -17,13 +17,18 @@ def apply_live(old: Config, new: Config) -> Config:
 
 
 def waiting_keys(old: Config, new: Config) -> list[str]:
-    """Name the keys that differ and need a restart, as ``table.key``."""
+    """Name the keys that differ and need a restart, as ``table.key``; routes as a whole."""
     return [key for key in _differing_keys(old, new) if key not in LIVE_KEYS]
 
 
 def _differing_keys(old: Config, new: Config) -> Iterator[str]:
     for table in fields(old):
         before, after = getattr(old, table.name), getattr(new, table.name)
-        for key in fields(before):
-            if getattr(before, key.name) != getattr(after, key.name):
-                yield f"{table.name}.{key.name}"
+        if isinstance(before, dict):
+            names = dict.fromkeys([*before, *after])
+            differing = [name for name in names if before.get(name) != after.get(name)]
+        else:
+            names = dict.fromkeys(field.name for field in fields(before))
+            differing = [name for name in names if getattr(before, name) != getattr(after, name)]
+        for name in differing:
+            yield f"{table.name}.{name}"

@@ -5,46 +5,36 @@ Seconds are floats. A key of type ``X | None`` is None when the file has the emp
 TOML has no null.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
-from typing import Annotated, Literal, NamedTuple
+from pathlib import Path
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
+from msgspec.structs import replace
 
-from edge.config.keypath import KeyPath
+from edge.config.routes import EchoRoute, RealtimeRoute, Route
+from edge.config.table import Problem, Seconds, SecondsOrZero, Table
 from edge.config.values import (
     AbsolutePath,
     IpAddress,
     ListenAddress,
     PasswordSecret,
     PublicAddress,
+    RouteName,
     RoutingSecret,
+    Secret,
     UrlPath,
 )
 
 Workers = Annotated[int, Meta(ge=1, le=256)]
 Limit = Annotated[int, Meta(ge=1, le=10_000_000)]
-Seconds = Annotated[float, Meta(gt=0, le=3600)]
-SecondsOrZero = Annotated[float, Meta(ge=0, le=3600)]
+JitterDelay = Annotated[float, Meta(ge=0, le=2)]
 
 UNROUTABLE_KEY_ID = 7
+DEFAULT_ROUTE = RouteName("default")
 
 _ONE_PORT_PER_ADDRESS = "clients are told one port per IP address (RFC 8445 section 5.2)"
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong. The text never contains key material."""
-
-    path: KeyPath
-    text: str
-
-
-class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all tables of a TOML document."""
-
-    def problems(self) -> Iterator[Problem]:
-        """Values that are fine alone but not together. Paths are relative to this table."""
-        return iter(())
 
 
 class RelayConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +100,7 @@ class TransceiverConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 class SignalConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: tuple[ListenAddress, ...] = (ListenAddress(IpAddress("127.0.0.1"), 8080),)
     path: UrlPath = UrlPath("/v1/session")
+    default_route: RouteName = DEFAULT_ROUTE
     page: Literal["auto", "on", "off"] = "auto"
     grace: SecondsOrZero = 2.0
     connections_max: Limit = 2000
@@ -127,8 +118,23 @@ class SignalConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True)
         yield from _listen_problems(self.listen)
 
 
-class BackendConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    kind: Literal["echo"] = "echo"
+class MediaConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    jitter_delay_min: JitterDelay = 0.0
+    jitter_delay_max: JitterDelay = 0.3
+    redundancy: Literal["off", "accept", "prefer"] = "accept"
+    dtx: bool = False
+    bitrate_bps: Annotated[int, Meta(ge=6_000, le=510_000)] = 32_000
+    complexity: Annotated[int, Meta(ge=0, le=10)] = 5
+    fec: bool = True
+    gaps: Literal["dtx", "silence"] = "dtx"
+    prebuffer: Annotated[float, Meta(ge=0, le=2)] = 0.04
+    playout_max: Annotated[float, Meta(ge=1, le=3600)] = 120.0
+
+    def problems(self) -> Iterator[Problem]:
+        if self.jitter_delay_max < self.jitter_delay_min:
+            yield Problem(("jitter_delay_max",), "must not be below jitter_delay_min")
+        if self.playout_max < self.prebuffer:
+            yield Problem(("playout_max",), "must not be below prebuffer")
 
 
 class InlineRoutingKey(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -179,10 +185,27 @@ class Config(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     relay: RelayConfig = field(default_factory=RelayConfig)
     transceiver: TransceiverConfig = field(default_factory=TransceiverConfig)
     signal: SignalConfig = field(default_factory=SignalConfig)
-    backend: BackendConfig = field(default_factory=BackendConfig)
+    routes: dict[RouteName, Route] = field(default_factory=lambda: {DEFAULT_ROUTE: EchoRoute()})
+    media: MediaConfig = field(default_factory=MediaConfig)
     keys: KeysConfig = field(default_factory=KeysConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+    def with_key_files(self, read: Callable[[Path], Secret]) -> "Config":
+        """Return the same with the backends' keys that are in files; ``read`` reads one."""
+        routes: dict[RouteName, Route] = {
+            name: replace(route, key=read(Path(route.key_file)))
+            if isinstance(route, RealtimeRoute) and route.key_file is not None
+            else route
+            for name, route in self.routes.items()
+        }
+        return replace(self, routes=routes)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.signal.default_route not in self.routes:
+            names = ", ".join(self.routes) or "none"
+            text = f'there is no route "{self.signal.default_route}" (routes: {names})'
+            yield Problem(("signal", "default_route"), text)
 
 
 def routing_key_problems(routing: Sequence[InlineRoutingKey]) -> Iterator[Problem]:

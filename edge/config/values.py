@@ -3,8 +3,9 @@
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import ClassVar, Self
+from urllib.parse import SplitResult, urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<v4>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _PORT_MAX = 65535
@@ -87,6 +88,106 @@ class UrlPath(str):
         if not re.fullmatch(r"(/[A-Za-z0-9_~-]+)+", text):
             raise ValueError(f'{text!r} is not like "/v1/session" (letters, digits, "-", "_", "~")')
         return cls(text)
+
+
+class RouteName(str):
+    """What clients call a route."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+            raise ValueError(
+                'a route\'s name is 1 to 64 letters, digits, "_", "." and "-"',
+            )
+        return cls(text)
+
+
+class BackendUrl(str):
+    """Where a backend listens for WebSockets. Its query may hold a key, so errors quote nothing."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(r"[\x21-\x7e]{1,2048}", text):
+            raise ValueError("a URL is 1 to 2048 printable ASCII characters without blanks")
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError as exc:
+            raise ValueError("not a URL: its host or port is malformed") from exc
+        if parts.scheme not in {"ws", "wss"}:
+            raise ValueError("a backend's URL starts with ws:// or wss://")
+        if not parts.hostname or port == 0:
+            raise ValueError("the URL names no host or no usable port")
+        if "@" in parts.netloc:
+            raise ValueError("no user or password in the URL; use headers")
+        if "#" in text:
+            raise ValueError("a WebSocket URL has no fragment")
+        return cls(text)
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self._parts.scheme == "wss"
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the host is this machine or an address of a private network. Names are not."""
+        host = self._parts.hostname
+        if host == "localhost":
+            return True
+        try:
+            return ip_address(host or "").is_private
+        except ValueError:
+            return False
+
+    @property
+    def without_query(self) -> str:
+        """For people: what follows the path may be secret."""
+        return str(self).partition("?")[0]
+
+    @property
+    def _parts(self) -> SplitResult:
+        return urlsplit(self)
+
+    def __repr__(self) -> str:
+        return repr(self.without_query)
+
+
+class HeaderName(str):
+    """Name of an HTTP header that the handshake with a backend does not set itself."""
+
+    __slots__ = ()
+
+    _TAKEN = frozenset({"connection", "content-length", "host", "transfer-encoding", "upgrade"})
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", text):
+            raise ValueError("not a header name: a token of at most 64 characters (RFC 9110)")
+        if text.lower() in cls._TAKEN or text.lower().startswith("sec-websocket-"):
+            raise ValueError("this header belongs to the WebSocket handshake")
+        return cls(text)
+
+
+@frozen
+class Secret:
+    """Text that never shows itself, in errors neither; fit for an HTTP header."""
+
+    _text: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]{0,4094}[\x21-\x7e])?", text):
+            raise ValueError(
+                "expected 1 to 4096 printable ASCII characters, no blanks at either end"
+            )
+        return cls(text)
+
+    def reveal(self) -> str:
+        return self._text
 
 
 class AbsolutePath(str):

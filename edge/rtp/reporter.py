@@ -53,6 +53,19 @@ class SourceLeft:
 
 
 @frozen
+class StreamReported:
+    """The client's report on our stream."""
+
+    highest_sequence: int
+    """Extended: cycles and sequence number, 32 bits."""
+    fraction_lost: float
+    """0..1, since its report before."""
+
+
+ReporterEvent = SourceLeft | StreamReported
+
+
+@frozen
 class RtpStatistics:
     """What is known of the media both ways. None: the client has not reported it yet."""
 
@@ -101,7 +114,7 @@ class Reporter:
         self._clock_rate_hz = clock_rate_hz
         self._receptions: dict[int, Reception] = {}
         self._transmission = Transmission(ssrc, clock_rate_hz)
-        self._events: deque[SourceLeft] = deque()
+        self._events: deque[ReporterEvent] = deque()
         self._due: float | None = None  # unarmed until the first media packet
         self._reported_at: float | None = None
         self._packets_sent_then = 0  # at that report
@@ -140,7 +153,7 @@ class Reporter:
         for packet in packets:
             self._receive_packet(packet, now)
 
-    def next_event(self) -> SourceLeft | None:
+    def next_event(self) -> ReporterEvent | None:
         """Take the next event, oldest first."""
         return self._events.popleft() if self._events else None
 
@@ -226,6 +239,7 @@ class Reporter:
         for block in blocks:
             if block.ssrc == self.ssrc:
                 self._remote = block
+                self._emit(StreamReported(block.highest_sequence, block.fraction_lost / 256))
                 if block.last_sender_report:
                     self._round_trip = self._time_since(block, now)
 
@@ -242,10 +256,13 @@ class Reporter:
         if ssrc not in self._receptions:
             return
         self._forget(ssrc)
+        self._emit(SourceLeft(ssrc))
+
+    def _emit(self, event: ReporterEvent) -> None:
         if len(self._events) >= EVENTS_MAX:
             self.drops["event-queue-full"] += 1
             return
-        self._events.append(SourceLeft(ssrc))
+        self._events.append(event)
 
     def _compound(self, now: float) -> tuple[RtcpPacket, ...]:
         """Return report and CNAME, and begin the next report interval."""

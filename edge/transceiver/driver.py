@@ -25,20 +25,23 @@ from functools import partial
 from typing import assert_never
 
 import trio
-from attrs import define, field, frozen
+from attrs import frozen
 
+from edge.demux import is_media
 from edge.errors import FrameError, StunError
 from edge.machine import Address
+from edge.media.punctuality import Punctuality
 from edge.routing import frames
 from edge.routing.peek import is_binding_request, peek_ufrag
 from edge.routing.sockaddr import decode_sockaddr, encode_sockaddr
+from edge.transceiver.driven import Driven
+from edge.transceiver.pacing import Pacer
 from edge.transceiver.session import (
     AddressValidated,
     Ended,
     EndReason,
     Layer,
     LayerUp,
-    Session,
     SessionEvent,
 )
 from edge.udp import SendBatch
@@ -47,24 +50,6 @@ logger = logging.getLogger(__name__)
 
 BINDINGS_MAX = 32
 """Addresses bound to one session; the agent's own table is smaller."""
-
-Report = Callable[[LayerUp | Ended], None]
-
-
-@define(eq=False)
-class Driven:
-    """One session with what its driver knows about it."""
-
-    id: str
-    ufrag: bytes
-    session: Session
-    report: Report
-    key_id: int
-    """Of the routing key that sealed the ufrag."""
-    addresses: dict[Address, bytes] = field(factory=dict)
-    """Bound addresses and their 28 bytes."""
-    wakes_at: float = math.inf
-    """The earliest entry of this session in the timer heap."""
 
 
 @frozen
@@ -81,6 +66,7 @@ class Driver:
         public: Sequence[socket.socket],
         internal: socket.socket,
         relays: Iterable[tuple[str, int]],
+        punctuality: Punctuality,
     ) -> None:
         self._internal = internal
         self.trust(relays)
@@ -91,6 +77,9 @@ class Driver:
         """Clients of the present frame that a relay takes for ours, and that are not."""
         self._timers: list[tuple[float, int, Driven]] = []
         self._timer_order = itertools.count()
+        self._pacer = Pacer(
+            punctuality, trio.current_time, self._send_media, self._flush, self._crash_now
+        )
         self._timer_moved = trio.Event()
         self.empty = trio.Event()
         """Set while there is no session."""
@@ -164,16 +153,12 @@ class Driver:
             except Exception as exc:  # noqa: BLE001 - the crash scope of a session
                 self._crash(driven, exc, now)
                 continue
-            if answer is None or session.pending:
+            if session.pending or (answer is None and not is_media(row.payload)):
                 touched[driven] = None
+            elif answer is None:
+                self._schedule_media(driven)
             if answer is not None:
-                destination = session.destination
-                assert destination is not None  # there is one when there are keys
-                if destination == address:
-                    self._batches[destination.socket].add(answer, row.client)
-                    self.packets_sent += 1
-                else:
-                    self._send(driven, answer, destination)
+                self._send_media(driven, answer)
         for driven in touched:
             self._drain(driven, now)
         if asked:
@@ -183,12 +168,37 @@ class Driver:
             self._unbound.clear()
         self._flush()
 
+    def command(self, driven: Driven, verb: Callable[[float], None], now: float) -> None:
+        """Let a backend act on its session's media; what it wants sent leaves when it is due."""
+        if driven.ufrag in self._by_ufrag:
+            try:
+                verb(now)
+                self._schedule_media(driven)
+            except Exception as exc:  # noqa: BLE001 - the crash scope of a session
+                self._crash(driven, exc, now)
+
+    def fire(self, now: float) -> None:
+        """Do what is due: media first."""
+        self._pacer.fire(now)
+        timers = self._timers
+        if not timers or timers[0][0] > now:
+            return
+        while timers and timers[0][0] <= now:
+            due, _, driven = heapq.heappop(timers)
+            if due > driven.wakes_at:
+                continue  # an earlier entry has already done its work
+            driven.wakes_at = math.inf
+            if driven.ufrag in self._by_ufrag:
+                self._guard(driven, driven.session.handle_timeout, now)
+        self._flush()
+
     async def run_timers(self) -> None:
         """Wake sessions when they asked for it."""
         while True:
-            self._fire(trio.current_time())
+            self.fire(trio.current_time())
             self._timer_moved = trio.Event()
             due = self._timers[0][0] if self._timers else math.inf
+            due = min(due, self._pacer.next_wake())
             with trio.move_on_at(due):
                 await self._timer_moved.wait()
 
@@ -241,6 +251,21 @@ class Driver:
             heapq.heappush(self._timers, (timeout, next(self._timer_order), driven))
             if self._timers[0][2] is driven:
                 self._timer_moved.set()
+        self._schedule_media(driven)
+
+    def _schedule_media(self, driven: Driven) -> None:
+        if self._pacer.schedule(driven):
+            self._timer_moved.set()
+
+    def _send_media(self, driven: Driven, packet: bytes) -> None:
+        """Queue a packet of media. The first one arms the session's reports."""
+        session = driven.session
+        destination = session.destination
+        assert destination is not None  # there is one when there are keys
+        self._send(driven, packet, destination)
+        if not driven.sends_media:
+            driven.sends_media = True
+            self._drain(driven, trio.current_time())
 
     def _send(self, driven: Driven, payload: bytes, destination: Address) -> None:
         client = driven.addresses.get(destination)
@@ -337,17 +362,6 @@ class Driver:
 
     # Time and trouble
 
-    def _fire(self, now: float) -> None:
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            due, _, driven = heapq.heappop(timers)
-            if due > driven.wakes_at:
-                continue  # an earlier entry has already done its work
-            driven.wakes_at = math.inf
-            if driven.ufrag in self._by_ufrag:
-                self._guard(driven, driven.session.handle_timeout, now)
-        self._flush()
-
     def _guard(self, driven: Driven, verb: Callable[[float], None], now: float) -> None:
         """Run a verb of a session and drain it; an exception ends the session."""
         try:
@@ -363,6 +377,9 @@ class Driver:
             self._pump(driven)
         except Exception as exc:  # noqa: BLE001 - the crash scope of a session
             self._crash(driven, exc, now)
+
+    def _crash_now(self, driven: Driven, error: Exception) -> None:
+        self._crash(driven, error, trio.current_time())
 
     def _crash(self, driven: Driven, error: Exception, now: float) -> None:
         """End a session whose state is unknown, with a goodbye if it still can."""

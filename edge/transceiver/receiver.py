@@ -35,14 +35,20 @@ Feed = Callable[[memoryview, tuple[str, int], float], None]
 class FrameReceiver:
     """Feeds the frames of one socket to a function.
 
-    ``sleep`` blocks the thread for so many seconds; tests pass their own.
+    ``tick`` is called with the time at every look of a busy worker, when other tasks may not get
+    their turn in time. ``sleep`` blocks the thread for so many seconds; tests pass their own.
     """
 
     def __init__(
-        self, internal: socket.socket, feed: Feed, sleep: Callable[[float], None] = time.sleep
+        self,
+        internal: socket.socket,
+        feed: Feed,
+        tick: Callable[[float], None],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._internal = internal
         self._feed = feed
+        self._tick = tick
         self._sleep = sleep
         self._buffer = bytearray(FRAME_BYTES_MAX)
         self._view = memoryview(self._buffer)
@@ -73,6 +79,7 @@ class FrameReceiver:
                 for _ in range(TICKS_PER_TURN):
                     self._sleep(TICK)
                     count += self._take()
+                    self._tick(trio.current_time())
 
     def _take(self) -> int:
         """Take the frames that are there; return how many."""

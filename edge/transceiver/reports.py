@@ -30,6 +30,12 @@ _BYES: Mapping[EndReason, tuple[ByeReason, str]] = {
         "nothing valid was heard from the client for too long",
     ),
     EndReason.PEER_CLOSED: (ByeReason.PEER_CLOSED, "the client closed the media connection"),
+    EndReason.BACKEND_REFUSED: (
+        ByeReason.BACKEND_REFUSED,
+        "the backend could not be reached, or did not take the call",
+    ),
+    EndReason.BACKEND_LOST: (ByeReason.BACKEND_LOST, "the connection to the backend was lost"),
+    EndReason.BACKEND_ENDED: (ByeReason.BACKEND_ENDED, "the backend hung up"),
     EndReason.CLIENT_BYE: (ByeReason.HANG_UP, "the client hung up"),
     EndReason.CLIENT_GONE: (ByeReason.SIGNALING_CLOSED, "the signaling connection was closed"),
     EndReason.GOING_AWAY: (ByeReason.GOING_AWAY, "this server is shutting down"),
@@ -43,6 +49,8 @@ _FAILED_LAYERS: Mapping[EndReason, WireLayer] = {
     EndReason.DTLS_FAILED: WireLayer.DTLS,
     EndReason.FINGERPRINT_MISMATCH: WireLayer.DTLS,
     EndReason.NO_SRTP_PROFILE: WireLayer.DTLS,
+    EndReason.BACKEND_REFUSED: WireLayer.BACKEND,
+    EndReason.BACKEND_LOST: WireLayer.BACKEND,
 }
 
 END_REASONS: Mapping[ByeReason, EndReason] = {
@@ -52,6 +60,11 @@ END_REASONS: Mapping[ByeReason, EndReason] = {
     ByeReason.INTERNAL: EndReason.CRASHED,
 }
 """Why signaling ends a session."""
+
+
+def farewell_word(reason: EndReason) -> str:
+    """Return why a session ended as its backend is told."""
+    return _BYES[reason][0]
 
 
 def reports(event: LayerUp | Ended, elapsed: float) -> Iterator[StateReport]:

@@ -14,22 +14,28 @@ import trio
 from attrs import field, frozen
 
 from edge import control, process
-from edge.backend.echo import Echo
+from edge.audio.opus import opus_version
+from edge.backend.dialect import SessionFacts
+from edge.backend.poller import Poller
 from edge.dtls.certificate import Fingerprint, Identity
 from edge.dtls.context import DtlsContexts
 from edge.dtls.keying import Role
 from edge.errors import LocalProtocolError, SignalError
 from edge.ice.candidate import encode_candidate, host_candidates
 from edge.ice.credentials import Credentials
+from edge.media.payloads import Codec, PayloadTypes
+from edge.media.punctuality import BUCKETS, Punctuality, PunctualityStatistics
 from edge.routing.ufrag import RoutingKey, UfragIssuer, derive_password
 from edge.signal.answer import LocalFacts, RemoteFacts, answer_offer
-from edge.signal.host import StateReport
+from edge.signal.host import SessionRequest, StateReport
 from edge.signal.messages import ByeReason, ErrorCode
 from edge.signal.page import PageFile
 from edge.signal.sdp import Setup, decode_offer
 from edge.signal.server import serve_signaling
 from edge.signal.settings import SignalSettings
-from edge.transceiver.driver import Driven, Driver
+from edge.transceiver.backends import BackendMaker, MediaSettings, Route, policy_for
+from edge.transceiver.driven import Driven
+from edge.transceiver.driver import Driver
 from edge.transceiver.receiver import FrameReceiver
 from edge.transceiver.reports import END_REASONS, reports
 from edge.transceiver.session import Ended, EndReason, LayerUp, Peer, Session, SessionLimits
@@ -61,6 +67,9 @@ class TransceiverSettings:
     password_key: bytes = field(repr=False)
     sessions_max: int
     limits: SessionLimits
+    routes: Mapping[str, Route]
+    default_route: str
+    media: MediaSettings
 
 
 def run(frame: process.Frame, settings: TransceiverSettings) -> None:
@@ -86,9 +95,16 @@ class Transceiver:
     """One transceiver worker."""
 
     def __init__(self, settings: TransceiverSettings) -> None:
+        opus_version()  # what cannot be loaded should not be found out by the first caller
         self._settings = settings
-        self._driver = Driver(settings.public, settings.internal, settings.relays)
-        self._receiver = FrameReceiver(settings.internal, self._driver.receive_frame)
+        self._punctuality = Punctuality()
+        self._driver = Driver(
+            settings.public, settings.internal, settings.relays, self._punctuality
+        )
+        self._receiver = FrameReceiver(
+            settings.internal, self._driver.receive_frame, self._driver.fire
+        )
+        self._poller = Poller()
         self._use_key(settings.routing_key)
         self._candidates = tuple(
             encode_candidate(candidate) for candidate in host_candidates(settings.advertised)
@@ -101,9 +117,19 @@ class Transceiver:
         self._signaling_ended = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        settings = self._settings
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receiver.run)
             nursery.start_soon(self._driver.run_timers)
+            nursery.start_soon(self._poller.run)
+            self._backends = BackendMaker(
+                settings.media,
+                self._driver,
+                self._punctuality,
+                self._poller,
+                nursery.start_soon,
+                os.urandom,
+            )
             await nursery.start(self._serve_signaling)
             task_status.started()
 
@@ -137,15 +163,18 @@ class Transceiver:
             ended=dict(driver.ended),
             packets_received=driver.packets_received,
             packets_sent=driver.packets_sent,
+            punctuality=_punctuality(self._punctuality.statistics()),
             drops=dict(driver.all_drops()),
         )
 
-    def open_session(self, offer_sdp: str, report: Callable[[StateReport], None]) -> Opened:
+    def open_session(
+        self, request: SessionRequest, report: Callable[[StateReport], None]
+    ) -> Opened:
         """Answer an offer with a new session.
 
         Raises:
             SdpError: the offer cannot be accepted; the message says why.
-            SignalError: ``busy``, also while draining.
+            SignalError: ``busy``, also while draining; ``unknown-route``.
 
         """
         settings = self._settings
@@ -153,7 +182,11 @@ class Transceiver:
             raise SignalError(ErrorCode.BUSY, "this server is shutting down")
         if len(self._driver) >= settings.sessions_max:
             raise SignalError(ErrorCode.BUSY, "this server has no room for another session")
-        offer = decode_offer(offer_sdp)
+        route_name = request.route or settings.default_route
+        route = settings.routes.get(route_name)
+        if route is None:
+            raise SignalError(ErrorCode.UNKNOWN_ROUTE, f"there is no route {route_name}")
+        offer = decode_offer(request.sdp)
         now = trio.current_time()
         if now - self._identity_made_at > IDENTITY_LIFETIME:
             self._renew_identity()
@@ -171,12 +204,16 @@ class Transceiver:
                 ssrc=ssrc,
                 cname=cname,
             ),
+            policy_for(route, settings.media),
         )
-        peer = _peer(answer.remote)
+        session_id = f"{settings.cluster}.{settings.index}.{secrets.token_urlsafe(12)}"
+        payloads = _payload_types(answer.remote)
+        facts = SessionFacts(session_id, route_name, payloads.codec, request.metadata)
+        backend = self._backends.make(route, ssrc, payloads, facts, now)
         session = Session(
             local,
-            peer,
-            Echo(peer.payload_types, os.urandom, ssrc=ssrc),
+            _peer(answer.remote, payloads),
+            backend.media,
             self._contexts,
             settings.limits,
             cname=cname.encode(),
@@ -184,13 +221,14 @@ class Transceiver:
             entropy=os.urandom,
             now=now,
         )
-        session_id = f"{settings.cluster}.{settings.index}.{secrets.token_urlsafe(12)}"
 
         def tell(event: LayerUp | Ended) -> None:
+            backend.follow(event)
             for each in reports(event, trio.current_time() - now):
                 report(each)
 
         driven = Driven(session_id, local.ufrag.encode(), session, tell, self._key_id)
+        backend.attach(driven)
         self._driver.add(driven, now)
         self._opened += 1
         return Opened(session_id, answer.sdp, self._driver, driven)
@@ -228,12 +266,35 @@ class Transceiver:
         self._signaling_ended.set()
 
 
-def _peer(remote: RemoteFacts) -> Peer:
+def _punctuality(figures: PunctualityStatistics) -> control.Punctuality:
+    bounds = [f"{bound * 1000:g}" for bound in BUCKETS]
+    return control.Punctuality(
+        frames=figures.frames,
+        skipped=figures.skipped,
+        on_time_ratio=figures.on_time_ratio,
+        late_up_to=dict(zip([*bounds, "more"], figures.histogram, strict=True)),
+    )
+
+
+def _payload_types(remote: RemoteFacts) -> PayloadTypes:
+    formats = remote.formats
+    return PayloadTypes(
+        codec=Codec(formats.codec),
+        audio=formats.audio,
+        redundancy=formats.redundancy,
+        telephone_event=formats.telephone_event,
+        comfort_noise=formats.comfort_noise,
+        level_extension=remote.audio_level_extension,
+    )
+
+
+def _peer(remote: RemoteFacts, payloads: PayloadTypes) -> Peer:
     return Peer(
         role=Role.CLIENT if remote.setup is Setup.ACTIVE else Role.SERVER,
         fingerprints=tuple(Fingerprint.parse(str(each)) for each in remote.fingerprints),
-        payload_types=frozenset({remote.opus.payload_type}),
+        payload_types=payloads.all,
         mid=remote.mid.encode() if remote.mid is not None else None,
         mid_extension=remote.mid_extension,
         may_send=remote.may_send,
+        clock_rate_hz=payloads.clock_rate_hz,
     )

@@ -14,9 +14,11 @@ from edge.dtls.keying import Role
 from edge.ice import stun
 from edge.ice.credentials import Credentials
 from edge.machine import Address
+from edge.media.punctuality import Punctuality
 from edge.routing import frames
 from edge.routing.sockaddr import encode_sockaddr
-from edge.transceiver.driver import BINDINGS_MAX, Driven, Driver
+from edge.transceiver.driven import Driven
+from edge.transceiver.driver import BINDINGS_MAX, Driver
 from edge.transceiver.session import Ended, EndReason, Layer, LayerUp, Session, SessionLimits
 from edge.udp import open_udp_socket
 from tests.support.calls import make_session
@@ -105,7 +107,7 @@ class Rig:
 def make_rig() -> Iterator[Rig]:
     with open_socket() as public, open_socket() as internal, open_socket() as relay:
         host, port = relay.getsockname()
-        rig = Rig(Driver([public], internal, [(host, port)]), relay, internal)
+        rig = Rig(Driver([public], internal, [(host, port)], Punctuality()), relay, internal)
         try:
             yield rig
         finally:
@@ -236,7 +238,7 @@ def test_a_crash_anywhere_in_a_session_removes_it(
 
         monkeypatch.setattr(Session, verb, fail)
         rig.driver.end_all(EndReason.GOING_AWAY, 2.0)
-        rig.driver._fire(1000.0)
+        rig.driver.fire(1000.0)
         assert len(rig.driver) == 0
         assert [type(report) for report in one.reports[1:]] == [Ended]
 

@@ -5,6 +5,7 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
 
 import pytest
 import trio
@@ -47,6 +48,7 @@ class Rig:
     relay: socket.socket
     fed: list[int] = field(factory=list)
     times: list[float] = field(factory=list)
+    ticks: list[float] = field(factory=list)
     sleeps: int = 0
     on_sleep: Callable[[], None] = lambda: None
     on_feed: Callable[[], None] = lambda: None
@@ -62,6 +64,9 @@ class Rig:
         self.fed.append(int.from_bytes(data))
         self.times.append(now)
         self.on_feed()
+
+    def tick(self, now: float) -> None:
+        self.ticks.append(now)
 
     def sleep(self, seconds: float) -> None:
         assert seconds == TICK
@@ -87,7 +92,7 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 async def receiving(clock: trio.testing.MockClock) -> AsyncIterator[Rig]:
     with open_socket() as internal, open_socket() as relay:
         rig = Rig(clock, internal, relay)
-        receiver = FrameReceiver(internal, rig.feed, rig.sleep)
+        receiver = FrameReceiver(internal, rig.feed, rig.tick, rig.sleep)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receiver.run)
             yield rig
@@ -119,6 +124,8 @@ async def test_fast_frames_are_taken_at_ticks(mock_clock: trio.testing.MockClock
         assert rig.fed == list(range(BUSY_FRAMES + 3 * 499))
         late = rig.times[BUSY_FRAMES:]
         assert all(math.isclose(late[i + 3] - late[i], TICK) for i in range(0, len(late) - 3, 3))
+        assert all(math.isclose(b - a, TICK) for a, b in pairwise(rig.ticks))
+        assert len(rig.ticks) >= 499
 
 
 async def test_when_frames_get_rare_it_waits_for_them_again(
@@ -164,7 +171,7 @@ async def test_other_tasks_get_turns_in_a_burst(mock_clock: trio.testing.MockClo
 
 async def test_an_unusable_socket_is_an_error() -> None:
     with open_socket() as one:
-        receiver = FrameReceiver(one, lambda *_: None)
+        receiver = FrameReceiver(one, lambda *_: None, lambda _: None)
         with pytest.raises(ExceptionGroup) as caught:
             await run_until_closed(receiver, one)
     assert caught.group_contains(trio.ClosedResourceError)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from edge.errors import SdpError
 from edge.signal.answer import LocalFacts, answer_offer
+from edge.signal.formats import MediaPolicy
 from edge.signal.sdp import OFFER_BYTES_MAX, Offer, SdpReason, decode_offer
 
 OFFERS = [
@@ -25,6 +26,17 @@ LOCAL = LocalFacts(
 )
 
 
+POLICIES = st.builds(
+    MediaPolicy,
+    codecs=st.permutations(["opus", "PCMU", "PCMA"]).flatmap(
+        lambda codecs: st.integers(1, 3).map(lambda count: tuple(codecs[:count]))
+    ),
+    redundancy=st.sampled_from(["off", "accept", "prefer"]),
+    telephone_event=st.booleans(),
+    dtx=st.booleans(),
+)
+
+
 def check_error(error: SdpError) -> None:
     assert error.reason in set(SdpReason)
     assert len(str(error)) < 200
@@ -38,9 +50,9 @@ def decode(text: str) -> Offer | None:
         return None
 
 
-def check_answer(offer: Offer) -> None:
+def check_answer(offer: Offer, policy: MediaPolicy) -> None:
     try:
-        answer = answer_offer(offer, LOCAL)
+        answer = answer_offer(offer, LOCAL, policy)
     except SdpError as exc:
         check_error(exc)
         return
@@ -49,6 +61,8 @@ def check_answer(offer: Offer) -> None:
     for ours, theirs in zip(answered.sections, offer.sections, strict=True):
         assert (ours.kind, ours.protocol, ours.mid) == (theirs.kind, theirs.protocol, theirs.mid)
         assert set(ours.formats) <= set(theirs.formats)
+        if ours.port == 3478:
+            assert not {str(each) for each in range(64, 96)} & set(ours.formats)
     assert sum(section.port == 3478 for section in answered.sections) == 1
     assert set(answered.bundle) <= set(offer.bundle)
     assert all(section.port for section in answered.sections if section.mid in answered.bundle)
@@ -118,13 +132,15 @@ def test_a_captured_offer_with_lines_lost_moved_or_added(data: st.DataObject) ->
     offer = decode("\r\n".join(lines))
     assume(offer is not None)
     assert offer is not None
-    check_answer(offer)
+    check_answer(offer, data.draw(POLICIES))
 
 
-@given(st.sampled_from(OFFERS), st.integers(0, OFFER_BYTES_MAX), st.characters())
+@given(st.sampled_from(OFFERS), st.integers(0, OFFER_BYTES_MAX), st.characters(), POLICIES)
 @settings(max_examples=200)
-def test_a_captured_offer_with_one_character_changed(text: str, at: int, new: str) -> None:
+def test_a_captured_offer_with_one_character_changed(
+    text: str, at: int, new: str, policy: MediaPolicy
+) -> None:
     at %= len(text)
     offer = decode(text[:at] + new + text[at + 1 :])
     if offer is not None:
-        check_answer(offer)
+        check_answer(offer, policy)

@@ -1,6 +1,7 @@
 """Any text is a client message or one SignalError."""
 
 import json
+import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,13 @@ JSON = st.recursive(
 )
 MESSAGES = st.fixed_dictionaries(
     {"type": st.sampled_from(["offer", "candidate", "bye", "answer"]) | JSON},
-    optional={"sdp": st.text() | JSON, "candidate": JSON, "x": JSON},
+    optional={
+        "sdp": st.text() | JSON,
+        "route": st.text("aZ0_.- \n", max_size=3) | JSON,
+        "metadata": st.dictionaries(st.text(), JSON, max_size=4) | JSON,
+        "candidate": JSON,
+        "x": JSON,
+    },
 )
 
 
@@ -31,6 +38,14 @@ def decode(text: str) -> None:
         check_error(exc)
     else:
         assert isinstance(message, Offer | Candidate | HangUp)
+        if isinstance(message, Offer):
+            check_limits(message)
+
+
+def check_limits(offer: Offer) -> None:
+    assert offer.route is None or re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", offer.route)
+    encoded = json.dumps(offer.metadata, separators=(",", ":"), ensure_ascii=False)
+    assert len(encoded.encode()) <= 4096
 
 
 @given(st.text(max_size=200))

@@ -4,9 +4,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import trio
@@ -38,6 +39,11 @@ heartbeat_interval = 0.1
 heartbeat_limit = 5.0
 restart_backoff = 0.05
 {supervisor}
+
+[media]
+{media}
+
+{routes}
 
 {more}
 """
@@ -115,9 +121,15 @@ def write_config(
     transceiver: str = "",
     signal: str = "",
     supervisor: str = "",
+    media: str = "",
+    routes: Mapping[str, str] = MappingProxyType({}),
     more: str = "",
 ) -> Path:
-    """Write a configuration file; ``relay`` and so on are lines for those tables, ``more`` more."""
+    """Write a configuration file; ``relay`` and so on are lines for those tables, ``more`` more.
+
+    ``routes`` has the lines of each route's table. Without one named "default",
+    ``signal='default_route = "..."'`` has to name another.
+    """
     path = directory / "edge.toml"
     path.write_text(
         CONFIG.format(
@@ -129,6 +141,8 @@ def write_config(
             transceiver=transceiver,
             signal=signal,
             supervisor=supervisor,
+            media=media,
+            routes="\n".join(f'[routes."{name}"]\n{lines}' for name, lines in routes.items()),
             more=more,
         )
     )

@@ -4,9 +4,10 @@ import os
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -26,16 +27,26 @@ CONTEXTS = DtlsContexts(IDENTITY)
 
 OFFER = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n"
-    "m=audio 9 UDP/TLS/RTP/SAVPF {payload_type}\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n"
+    "m=audio 9 UDP/TLS/RTP/SAVPF {payload_types}\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n"
     "a=sendrecv\r\na=rtcp-mux\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n"
     "a=fingerprint:{fingerprint}\r\na=setup:{setup}\r\n"
-    "a=rtpmap:{payload_type} opus/48000/2\r\n"
+    "{formats}"
 )
+OPUS: Mapping[int, str] = MappingProxyType({PAYLOAD_TYPE: "opus/48000/2"})
 
 
-def make_offer(local: Credentials, setup: str = "actpass") -> str:
+def make_offer(
+    local: Credentials, setup: str = "actpass", formats: Mapping[int, str] = OPUS
+) -> str:
+    """Make an offer of these formats: an rtpmap, and behind a blank an fmtp, by payload type."""
+    lines = []
+    for payload_type, text in formats.items():
+        rtpmap, _, fmtp = text.partition(" ")
+        lines.append(f"a=rtpmap:{payload_type} {rtpmap}\r\n")
+        lines += [f"a=fmtp:{payload_type} {fmtp}\r\n"] if fmtp else []
     return OFFER.format(
-        payload_type=PAYLOAD_TYPE,
+        payload_types=" ".join(str(each) for each in formats),
+        formats="".join(lines),
         ufrag=local.ufrag,
         password=local.password,
         fingerprint=IDENTITY.fingerprint(),
@@ -166,9 +177,15 @@ async def signaling(origin: str) -> AsyncIterator[WebSocketConnection]:
         await trio.aclose_forcefully(stream)
 
 
-async def offer(websocket: WebSocketConnection, local: Credentials, setup: str = "actpass") -> Any:
-    """Send an offer and return the server's first message."""
-    message = {"type": "offer", "sdp": make_offer(local, setup)}
+async def offer(
+    websocket: WebSocketConnection,
+    local: Credentials,
+    setup: str = "actpass",
+    formats: Mapping[int, str] = OPUS,
+    **fields: Any,
+) -> Any:
+    """Send an offer with more ``fields`` and return the server's first message."""
+    message = {"type": "offer", "sdp": make_offer(local, setup, formats), **fields}
     await websocket.send_message(msgspec.json.encode(message).decode())
     with trio.fail_after(10):
         return msgspec.json.decode(await websocket.get_message())
@@ -179,18 +196,21 @@ async def calling(
     origin: str,
     *,
     setup: str = "actpass",
+    formats: Mapping[int, str] = OPUS,
+    route: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
     drop: Callable[[bytes], bool] | None = None,
     port: int = 0,
     **options: Any,
 ) -> AsyncIterator[LiveCall]:
     """Open a session at ``origin`` and start a client for it, from a UDP ``port`` if one is given.
 
-    ``options`` are ``Peer``'s.
+    ``formats`` are ``make_offer``'s, ``options`` are ``Peer``'s.
     """
     local = new_credentials()
     async with signaling(origin) as websocket:
         offered_at = trio.current_time()
-        answer = await offer(websocket, local, setup)
+        answer = await offer(websocket, local, setup, formats, route=route, metadata=metadata)
         assert answer["type"] == "answer", answer
         peer = peer_for_answer(answer["sdp"], local, **options)
         udp = await _open_udp(peer.server.host, port)

@@ -10,6 +10,7 @@ from aiortc.rtcconfiguration import RTCBundlePolicy
 
 from edge.errors import SdpError
 from edge.signal.answer import Answer, LocalFacts, answer_offer
+from edge.signal.formats import AudioFormats, MediaPolicy
 from edge.signal.sdp import Direction, SdpReason, Setup, decode_offer
 
 OFFERS = Path(__file__).parent.parent / "fixtures" / "offers"
@@ -29,6 +30,8 @@ LOCAL = LocalFacts(
     cname="edge-1",
 )
 
+OPUS_ONLY = MediaPolicy(codecs=("opus",), redundancy="off", telephone_event=False)
+
 SESSION = f"v=0\no=- 1 1 IN IP4 0.0.0.0\ns=-\nt=0 0\na=fingerprint:sha-256 {DIGEST}\n"
 ICE = f"a=ice-ufrag:abcd\na=ice-pwd:{'w' * 22}\n"
 AUDIO = (
@@ -40,13 +43,13 @@ def captured(name: str) -> str:
     return (OFFERS / f"{name}.sdp").read_bytes().decode()
 
 
-def answer(text: str) -> Answer:
-    return answer_offer(decode_offer(text), LOCAL)
+def answer(text: str, policy: MediaPolicy = OPUS_ONLY, local: LocalFacts = LOCAL) -> Answer:
+    return answer_offer(decode_offer(text), local, policy)
 
 
-def answered_sections(text: str) -> list[list[str]]:
+def answered_sections(text: str, policy: MediaPolicy = OPUS_ONLY) -> list[list[str]]:
     """Return the lines of each media section of the answer."""
-    _, *sections = answer(text).sdp.split("\r\nm=")
+    _, *sections = answer(text, policy).sdp.split("\r\nm=")
     return [("m=" + section).split("\r\n") for section in sections]
 
 
@@ -107,8 +110,7 @@ def test_what_the_session_learns_from_chromium() -> None:
     assert (remote.ice_ufrag, remote.ice_pwd) == ("tWDx", "K1Nl3lYJH3n8zUsdZOUnwHPc")
     assert [each.algorithm for each in remote.fingerprints] == ["sha-256"]
     assert remote.mid == "0"
-    assert remote.opus.payload_type == 111
-    assert remote.opus.fmtp == "minptime=10;useinbandfec=1"
+    assert remote.formats == AudioFormats("opus", 111, None, None, None)
     assert (remote.mid_extension, remote.audio_level_extension) == (4, 1)
     assert (remote.rtcp_rsize, remote.may_send, remote.may_receive) == (True, True, True)
     assert remote.ssrcs == (3471219506,)
@@ -233,6 +235,97 @@ def test_transport_attributes_come_from_the_tagged_section() -> None:
     assert (remote.setup, remote.ice_ufrag, remote.mid) == (Setup.ACTIVE, "abcd", "a")
 
 
+def format_lines(text: str, policy: MediaPolicy) -> list[str]:
+    """Return the m-line of the accepted section and what it says of its formats."""
+    (audio,) = (
+        lines for lines in answered_sections(text, policy) if lines[0].startswith("m=audio 3478 ")
+    )
+    return [audio[0], *(line for line in audio if line.startswith(("a=rtpmap:", "a=fmtp:")))]
+
+
+def test_everything_that_chromium_offers_beside_opus() -> None:
+    text = captured("chromium-audio-balanced")
+    assert format_lines(text, MediaPolicy()) == [
+        "m=audio 3478 UDP/TLS/RTP/SAVPF 111 63 110",
+        "a=rtpmap:111 opus/48000/2",
+        "a=fmtp:111 minptime=10;useinbandfec=1",
+        "a=rtpmap:63 red/48000/2",
+        "a=fmtp:63 111/111",
+        "a=rtpmap:110 telephone-event/48000",
+        "a=fmtp:110 0-15",
+    ]
+    assert answer(text, MediaPolicy()).remote.formats == AudioFormats("opus", 111, 63, 110, None)
+
+
+def test_redundancy_that_is_preferred_is_listed_first() -> None:
+    text = captured("chromium-audio-balanced")
+    policy = MediaPolicy(redundancy="prefer", telephone_event=False)
+    assert format_lines(text, policy)[0] == "m=audio 3478 UDP/TLS/RTP/SAVPF 63 111"
+    off = MediaPolicy(redundancy="off", telephone_event=False)
+    assert format_lines(text, off)[0] == "m=audio 3478 UDP/TLS/RTP/SAVPF 111"
+
+
+@pytest.mark.parametrize("fmtp", ["", "a=fmtp:63 111/0\n", "a=fmtp:63 111/\n", "a=fmtp:63 x\n"])
+def test_redundancy_around_other_codecs_is_left_out(fmtp: str) -> None:
+    audio = AUDIO.replace(" 111\n", " 111 63 0\n", 1) + "a=rtpmap:63 red/48000/2\n" + fmtp
+    assert answer(SESSION + audio, MediaPolicy()).remote.formats.redundancy is None
+    good = audio.replace(fmtp, "") + "a=fmtp:63 111/111/111\n"
+    assert answer(SESSION + good, MediaPolicy()).remote.formats.redundancy == 63
+
+
+def test_the_client_is_asked_for_dtx() -> None:
+    assert "a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1" in format_lines(
+        SESSION + AUDIO, MediaPolicy(dtx=True)
+    )
+
+
+def test_digits_are_taken_on_the_codecs_clock_only() -> None:
+    """Firefox has them at 8000 Hz only, which is no clock of an Opus session."""
+    text = captured("firefox-audio-balanced")
+    assert format_lines(text, MediaPolicy())[0] == "m=audio 3478 UDP/TLS/RTP/SAVPF 109"
+    assert format_lines(text, MediaPolicy(codecs=("PCMU",))) == [
+        "m=audio 3478 UDP/TLS/RTP/SAVPF 0 101",
+        "a=rtpmap:0 PCMU/8000",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=fmtp:101 0-15",
+    ]
+
+
+def test_g711_comes_with_comfort_noise() -> None:
+    text = captured("chromium-audio-balanced")
+    policy = MediaPolicy(codecs=("PCMA", "opus"), redundancy="prefer", dtx=True)
+    assert format_lines(text, policy) == [
+        "m=audio 3478 UDP/TLS/RTP/SAVPF 8 13 126",
+        "a=rtpmap:8 PCMA/8000",
+        "a=rtpmap:13 CN/8000",
+        "a=rtpmap:126 telephone-event/8000",
+        "a=fmtp:126 0-15",
+    ]
+    assert answer(text, policy).remote.formats == AudioFormats("PCMA", 8, None, 126, 13)
+
+
+@pytest.mark.parametrize("opus", ["opus/48000/2", "opus/48000"])
+def test_the_policys_order_counts_not_the_offers(opus: str) -> None:
+    section = "a=rtcp-mux\na=setup:actpass\n" + ICE
+    g711 = "m=audio 9 UDP/TLS/RTP/SAVPF 8 0\na=rtpmap:0 PCMU/8000\na=rtpmap:8 PCMA/8000\n"
+    text = SESSION + g711 + section + AUDIO.replace("opus/48000/2", opus)
+    formats = answer(text, MediaPolicy()).remote.formats
+    assert (formats.codec, formats.audio) == (("opus", 111) if opus[-2] == "/" else ("PCMU", 0))
+
+
+def test_payload_types_that_look_like_rtcp_are_left_out() -> None:
+    audio = AUDIO.replace(" 111\n", " 111 72 95\n", 1)
+    audio += "a=rtpmap:72 red/48000/2\na=fmtp:72 111/111\na=rtpmap:95 telephone-event/48000\n"
+    assert answer(SESSION + audio, MediaPolicy()).remote.formats == AudioFormats(
+        "opus", 111, None, None, None
+    )
+
+
+def test_a_refusal_names_the_codecs_that_are_taken() -> None:
+    with pytest.raises(SdpError, match=r"none of the codecs opus/48000/2, PCMU/8000$"):
+        answer(SESSION + AUDIO.replace("opus", "speex"), MediaPolicy(codecs=("opus", "PCMU")))
+
+
 def test_header_extensions_that_cannot_be_taken_are_left_out() -> None:
     level, mid = (
         "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
@@ -255,7 +348,7 @@ def test_an_ipv6_default_candidate() -> None:
         ssrc=1,
         cname="edge-1",
     )
-    assert "\r\nc=IN IP6 2001:db8::7\r\n" in answer_offer(decode_offer(SESSION + AUDIO), local).sdp
+    assert "\r\nc=IN IP6 2001:db8::7\r\n" in answer(SESSION + AUDIO, local=local).sdp
 
 
 WEAK = "a=fingerprint:sha-1 " + ":".join(["0A"] * 20)
@@ -268,9 +361,9 @@ WEAK = "a=fingerprint:sha-1 " + ":".join(["0A"] * 20)
         (captured("chromium-video-only-balanced"), SdpReason.NO_AUDIO),
         (SESSION + AUDIO.replace("audio 9", "audio 0"), SdpReason.NO_AUDIO),
         (SESSION + AUDIO.replace("UDP/TLS/RTP/SAVPF", "RTP/MADEUP"), SdpReason.NO_AUDIO),
-        (SESSION + AUDIO.replace("opus", "speex"), SdpReason.NO_OPUS),
-        (SESSION + AUDIO.replace("48000/2", "48000"), SdpReason.NO_OPUS),
-        (SESSION + AUDIO.replace("111", "72"), SdpReason.NO_OPUS),
+        (SESSION + AUDIO.replace("opus", "speex"), SdpReason.NO_CODEC),
+        (SESSION + AUDIO.replace("48000/2", "48000"), SdpReason.NO_CODEC),
+        (SESSION + AUDIO.replace("111", "72"), SdpReason.NO_CODEC),
         (SESSION + AUDIO.replace("a=rtcp-mux\n", ""), SdpReason.NO_RTCP_MUX),
         (SESSION + AUDIO.replace(ICE, ""), SdpReason.NO_ICE),
         (SESSION + "a=ice-lite\n" + AUDIO, SdpReason.ICE_LITE),
@@ -290,7 +383,8 @@ def test_a_weak_fingerprint_beside_a_strong_one_is_not_passed_on() -> None:
 
 @pytest.mark.parametrize("policy", [RTCBundlePolicy.BALANCED, RTCBundlePolicy.MAX_BUNDLE])
 @pytest.mark.parametrize("kinds", ["a", "ad", "av", "va"])
-def test_aiortc_takes_the_answer(kinds: str, policy: RTCBundlePolicy) -> None:
+@pytest.mark.parametrize("media", [OPUS_ONLY, MediaPolicy(codecs=("PCMU",))])
+def test_aiortc_takes_the_answer(kinds: str, policy: RTCBundlePolicy, media: MediaPolicy) -> None:
     async def negotiate() -> tuple[str, list[str | None]]:
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=policy))
         for kind in kinds:
@@ -299,7 +393,7 @@ def test_aiortc_takes_the_answer(kinds: str, policy: RTCBundlePolicy) -> None:
             else:
                 connection.addTrack(AudioStreamTrack() if kind == "a" else VideoStreamTrack())
         await connection.setLocalDescription(await connection.createOffer())
-        sdp = answer(connection.localDescription.sdp).sdp
+        sdp = answer(connection.localDescription.sdp, media).sdp
         await connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         state = connection.signalingState
         directions = {each.kind: each.currentDirection for each in connection.getTransceivers()}

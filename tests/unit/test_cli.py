@@ -39,7 +39,7 @@ def test_good_file_is_summed_up_in_one_line(
     assert cli.main(["check-config", str(path)], {}) == 0
     assert capsys.readouterr().out == (
         f"{path}: good: 1 relay worker on udp 127.0.0.1:3478; 2 transceiver workers; "
-        "signaling on tcp 127.0.0.1:8080, page off; echo backend\n"
+        "signaling on tcp 127.0.0.1:8080, page off; routes: default (echo)\n"
     )
 
 

@@ -1,6 +1,7 @@
 """Decoding of configuration files: defaults, problems with their lines, combinations."""
 
 import pickle
+import re
 from pathlib import Path
 
 import msgspec
@@ -8,11 +9,20 @@ import pytest
 
 from edge.config import (
     Config,
+    EchoRoute,
     IpAddress,
+    LinkedRoute,
     ListenAddress,
+    LoopbackRoute,
     PublicAddress,
+    RealtimeRoute,
+    RouteName,
     Table,
+    TwilioRoute,
+    WebSocketRoute,
+    apply_live,
     decode_config,
+    waiting_keys,
 )
 from edge.errors import ConfigError
 
@@ -36,10 +46,38 @@ def test_shipped_file_names_every_key() -> None:
     document = msgspec.toml.decode(SHIPPED.read_bytes(), type=dict[str, dict[str, object]])
     tables = {field.name: field.type for field in msgspec.structs.fields(Config)}
     assert list(document) == list(tables)
+    assert document.pop("routes") == {"default": {"kind": "echo"}}
+    del tables["routes"]
     for name, table in tables.items():
         assert isinstance(table, type)
         assert issubclass(table, Table)
         assert list(document[name]) == list(table.__struct_fields__)
+
+
+def shipped_examples() -> str:
+    """The routes that the shipped file has as comments: what has one "#" is an example."""
+    _, _, text = SHIPPED.read_text().partition('kind = "echo"')
+    examples, _, _ = text.partition("[media]")
+    lines = [line.removeprefix("# ") for line in examples.splitlines()]
+    return "\n".join(line for line in lines if re.match(r"\[routes|[a-z_]+ = ", line))
+
+
+def test_shipped_examples_name_every_key_with_its_default() -> None:
+    text = shipped_examples()
+    examples = msgspec.toml.decode(text, type=dict[str, dict[str, dict[str, object]]])["routes"]
+    config = decode_config(f"[routes.default]\nkind = 'echo'\n{text}", "edge.toml")
+    assert list(config.routes) == ["default", "agent", "phone", "model"]
+    agent, model = config.routes[RouteName("agent")], config.routes[RouteName("model")]
+    assert isinstance(agent, WebSocketRoute)
+    assert examples["agent"].keys() == set(agent.__struct_fields__)
+    assert agent == WebSocketRoute(url=agent.url, rate_hz=24000)
+    assert agent.format_rate_hz == WebSocketRoute(url=agent.url).format_rate_hz
+    assert isinstance(model, RealtimeRoute)
+    own = set(model.__struct_fields__) - set(LinkedRoute.__struct_fields__)
+    assert examples["model"].keys() == own | {"url"}
+    assert model == RealtimeRoute(
+        url=model.url, model=model.model, key_file=model.key_file, session=model.session
+    )
 
 
 def test_empty_file_is_the_defaults() -> None:
@@ -245,6 +283,14 @@ def test_wrong_values(text: str, expected: str) -> None:
             ["edge.toml:1: supervisor.restart_backoff_max: must not be below restart_backoff"],
         ),
         (
+            "[media]\njitter_delay_min = 0.5",
+            ["edge.toml:1: media.jitter_delay_max: must not be below jitter_delay_min"],
+        ),
+        (
+            "[media]\nplayout_max = 1\nprebuffer = 1.5",
+            ["edge.toml:2: media.playout_max: must not be below prebuffer"],
+        ),
+        (
             "[supervisor]\nheartbeat_limit = 1.5",
             ["edge.toml:2: supervisor.heartbeat_limit: must be at least twice"],
         ),
@@ -321,3 +367,215 @@ def test_keys_do_not_show_in_the_config_object() -> None:
 def test_page(listen: str, page: str, served: bool) -> None:
     signal = decode_config(f"[signal]\nlisten = {listen}\npage = '{page}'", "edge.toml").signal
     assert signal.serves_page is served
+
+
+URL = "url = 'wss://backend.example/media'\n"
+
+
+def test_routes_of_every_kind() -> None:
+    config = decode_config(
+        f"""
+        signal.default_route = "agent"
+        [routes]
+        hear.kind = "echo"
+        loop = {{ kind = "loopback" }}
+        [routes.agent]
+        kind = "websocket"
+        url = "ws://[::1]:9000/media?x=1"
+        encoding = "opus"
+        on_failure = "reconnect"
+        [routes."a.b"]
+        kind = "twilio"
+        {URL}
+        headers = {{ X-Key = "geheim", Authorization = "Basic Zw==" }}
+        [routes.model]
+        kind = "realtime"
+        {URL}
+        model = "m"
+        key = "geheim"
+        voice = ""
+        instructions = "Be kind."
+        gather_ms = 60
+        session = {{ tools = [{{ type = "function" }}], temperature = 0.6 }}
+        """,
+        "edge.toml",
+    )
+    assert list(config.routes) == ["hear", "loop", "agent", "a.b", "model"]
+    assert config.routes[RouteName("hear")] == EchoRoute()
+    assert config.routes[RouteName("loop")] == LoopbackRoute()
+    agent, phone, model = (config.routes[RouteName(name)] for name in ("agent", "a.b", "model"))
+    assert isinstance(agent, WebSocketRoute)
+    assert agent.url == "ws://[::1]:9000/media?x=1"
+    assert (agent.encoding, agent.format_rate_hz) == ("opus", 48000)
+    assert isinstance(phone, TwilioRoute)
+    assert {name: each.reveal() for name, each in phone.headers.items()} == {
+        "X-Key": "geheim",
+        "Authorization": "Basic Zw==",
+    }
+    assert isinstance(model, RealtimeRoute)
+    assert model.key is not None
+    assert (model.key.reveal(), model.voice, model.instructions) == ("geheim", None, "Be kind.")
+    assert model.session == {"tools": [{"type": "function"}], "temperature": 0.6}
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_file_with_routes_has_no_others() -> None:
+    assert problems("[routes.mine]\nkind = 'echo'") == [
+        'edge.toml: signal.default_route: there is no route "default" (routes: mine)'
+    ]
+    assert problems("[signal]\ndefault_route = 'mine'") == [
+        'edge.toml:2: signal.default_route: there is no route "mine" (routes: default)'
+    ]
+    assert problems("routes = 5") == ["edge.toml:1: routes: expected a table"]
+    [problem] = problems("[routes]")
+    assert "(routes: none)" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[routes]\nx = 5", "edge.toml:2: routes.x: expected a table"),
+        ("[routes.x]\nkid = 'echo'", 'edge.toml:1: routes.x.kind: missing: "echo" or "loopback"'),
+        ("[routes.x]\nkind = 'ecko'", 'edge.toml:2: routes.x.kind: expected "echo" or "loopback"'),
+        ("[routes.x]\nkind = ['echo']", 'routes.x.kind: expected "echo" or'),
+        ("[routes.x]\nkind = 'echo'\nurl = 'wss://x'", "edge.toml:3: routes.x.url: unknown key"),
+        ("[routes.'a b']\nkind = 'echo'", "routes.'a b': a route's name is 1 to 64 letters"),
+        (f"[routes.{'x' * 65}]\nkind = 'echo'", ": a route's name is 1 to 64 letters"),
+        ("[routes.x]\nkind = 'twilio'", "edge.toml:1: routes.x.url: missing"),
+        (
+            f"[routes.x]\nkind = 'twilio'\n{URL}queue_mx = 1",
+            'edge.toml:4: routes.x.queue_mx: unknown key; did you mean "queue_max"?',
+        ),
+        (
+            f"[routes.x]\nkind = 'websocket'\n{URL}rate_hz = 44100",
+            "edge.toml:4: routes.x.rate_hz: expected 8000 or 16000 or 24000 or 48000",
+        ),
+        (f"[routes.x]\nkind = 'websocket'\n{URL}rate_hz = 8000.0", "rate_hz: expected 8000 or"),
+        (
+            f"[routes.x]\nkind = 'websocket'\n{URL}rate_hz = 8000\nencoding = 'opus'",
+            "edge.toml:4: routes.x.rate_hz: Opus packets are on a clock of 48000 Hz; leave it out",
+        ),
+        (f"[routes.x]\nkind = 'realtime'\n{URL}", "edge.toml:1: routes.x.model: missing"),
+        (f"[routes.x]\nkind = 'realtime'\n{URL}model = ''", "routes.x.model: expected a string of"),
+        (
+            f"[routes.x]\nkind = 'realtime'\n{URL}model = 'm'\ngather_ms = 30",
+            "routes.x.gather_ms: expected an integer that's a multiple of 20",
+        ),
+        (
+            f"[routes.x]\nkind = 'realtime'\n{URL}model = 'm'\nsession = {{ a = [07:32:00] }}",
+            "edge.toml:5: routes.x.session.a[0]: JSON has no dates and times; write a string",
+        ),
+        (
+            f"[routes.x]\nkind = 'realtime'\n{URL}model = 'm'\nsession.a.b = -inf",
+            "edge.toml:5: routes.x.session.a.b: JSON has no such number",
+        ),
+        (
+            f"[routes.x]\nkind = 'twilio'\n{URL}headers = {{ X = 'a', x = 'a' }}",
+            "edge.toml:4: routes.x.headers.x: is named twice: case does not count",
+        ),
+        (
+            "[routes.x]\nkind = 'twilio'\nurl = 'ws://[::1]/'\nca_file = '/ca.pem'",
+            "edge.toml:4: routes.x.ca_file: a ws:// connection has no certificate to check",
+        ),
+    ],
+)
+def test_wrong_routes(text: str, expected: str) -> None:
+    [problem] = problems(f"{text}\n[routes.default]\nkind = 'echo'")
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("host", "good"),
+    [
+        ("localhost", True),
+        ("127.0.0.9:9000", True),
+        ("[::1]:9000", True),
+        ("10.1.2.3", True),
+        ("[fd00::7]", True),
+        ("backend.internal:9000", False),
+        ("198.51.101.7", False),
+        ("[2600::7]", False),
+    ],
+)
+def test_voices_do_not_cross_networks_in_the_clear(host: str, good: bool) -> None:
+    text = f"[routes.default]\nkind = 'twilio'\nurl = 'ws://{host}/media'\n"
+    decode_config(text.replace("ws:", "wss:"), "edge.toml")
+    decode_config(f"{text}insecure = true", "edge.toml")
+    if good:
+        decode_config(text, "edge.toml")
+    else:
+        [problem] = problems(text)
+        assert problem.startswith("edge.toml:3: routes.default.url: ws:// is for loopback")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('key = "geheim\\u00e4"', "key: expected 1 to 4096 printable ASCII characters"),
+        ('key = "geheim\\r\\nX: y"', "key: expected 1 to 4096 printable ASCII characters"),
+        ("key = ' geheim'", "key: expected 1 to 4096 printable ASCII characters"),
+        ("key = 'geheim'\nkey_file = '/k'", "edge.toml:6: routes.default.key_file: either a key"),
+        ("key_file = 'k'", "key_file: 'k' is not an absolute path"),
+        (
+            "key = 'geheim'\nheaders = { authorization = 'geheim' }",
+            "edge.toml:6: routes.default.headers.authorization: the key is sent in this header",
+        ),
+        ("headers = { Host = 'geheim' }", "headers.Host: this header belongs to the WebSocket"),
+        ("headers = { Sec-WebSocket-Key = 'geheim' }", "headers.Sec-WebSocket-Key: this header"),
+        ("headers = { 'a b' = 'geheim' }", "headers.'a b': not a header name"),
+        ("headers = { A = ['geheim'] }", "headers.A: expected a string"),
+        ("headers = { A = '' }", "headers.A: expected 1 to 4096 printable"),
+        ("url2 = 'geheim'", 'url2: unknown key; did you mean "url"?'),
+    ],
+)
+def test_problems_of_routes_never_show_secrets(line: str, expected: str) -> None:
+    text = f"[routes.default]\nkind = 'realtime'\nmodel = 'm'\n{URL}{line}"
+    [problem] = problems(text)
+    assert expected in problem
+    assert "geheim" not in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://x/geheim", "starts with ws:// or wss://"),
+        ("wss://u:geheim@x/", "no user or password in the URL; use headers"),
+        ("wss://x/?geheim#f", "a WebSocket URL has no fragment"),
+        ("wss:///geheim", "the URL names no host"),
+        ("wss://x:0/geheim", "the URL names no host or no usable port"),
+        ("wss://x:99999/geheim", "its host or port is malformed"),
+        ("wss://[::1/geheim", "its host or port is malformed"),
+        ("wss://x/ge heim", "printable ASCII characters without blanks"),
+        ("wss://x/geheim\\n", "printable ASCII characters without blanks"),
+        ("", "printable ASCII characters without blanks"),
+    ],
+)
+def test_urls_that_are_none(url: str, expected: str) -> None:
+    [problem] = problems(f'[routes.default]\nkind = "twilio"\nurl = "{url}"')
+    assert problem.startswith("edge.toml:3: routes.default.url: ")
+    assert expected in problem
+    assert "geheim" not in problem
+
+
+def test_secrets_of_routes_do_not_show_in_the_config_object() -> None:
+    config = decode_config(
+        "[routes.default]\nkind = 'realtime'\nmodel = 'm'\nkey = 'geheim'\n"
+        "url = 'wss://x/y?key=geheim'\nheaders = { A = 'geheim' }",
+        "edge.toml",
+    )
+    route = config.routes[RouteName("default")]
+    assert isinstance(route, RealtimeRoute)
+    for text in (repr(config), f"{config}", f"{route.key}", f"{route.headers}"):
+        assert "geheim" not in text
+    assert route.url.without_query == "wss://x/y"
+
+
+def test_changed_routes_are_named_and_wait() -> None:
+    def routes(agent: str, *names: str) -> Config:
+        tables = "".join(f"[routes.{name}]\nkind = 'echo'\n" for name in names)
+        return decode_config(f"{tables}[routes.agent]\nkind = 'twilio'\n{agent}", "edge.toml")
+
+    old, new = routes(URL, "default", "a"), routes(f"{URL}attempts = 2", "default", "b")
+    assert waiting_keys(old, new) == ["routes.a", "routes.agent", "routes.b"]
+    assert waiting_keys(old, old) == []
+    assert apply_live(old, new).routes == old.routes

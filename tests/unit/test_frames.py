@@ -22,7 +22,7 @@ def test_layout() -> None:
         (lambda data: data[:7], "short-frame"),
         (lambda data: b"\xe2" + data[1:], "not-a-frame"),
         (lambda data: data[:1] + b"\x00" + data[2:], "not-a-frame"),
-        (lambda data: data[:1] + b"\x04" + data[2:], "not-a-frame"),
+        (lambda data: data[:1] + b"\x06" + data[2:], "not-a-frame"),
         (lambda data: data[:20], "truncated-frame"),
         (lambda data: data[:-1], "truncated-frame"),
         (lambda data: data[:4] + b"\x02" + data[5:], "truncated-frame"),

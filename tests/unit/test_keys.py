@@ -14,6 +14,7 @@ from edge.keys import (
     encode_keys,
     generate_keys,
     load_keys,
+    load_secret,
     obtain_keys,
     save_keys,
 )
@@ -194,3 +195,31 @@ def test_keys_written_in_the_configuration(tmp_path: Path) -> None:
     config = decode_config(text, "edge.toml").keys
     assert obtain_keys(config, tmp_path, refuse_entropy) == KEYS
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["sk-geheim", "sk-geheim\n"])
+def test_a_backends_key_is_the_line_of_its_file(tmp_path: Path, text: str) -> None:
+    secret = load_secret(write_private(tmp_path / "key", text))
+    assert secret.reveal() == "sk-geheim"
+    assert "geheim" not in repr(secret)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "geheim\ngeheim", " geheim", "geheim\u00e4", "x" * 4097]
+)
+def test_a_backends_key_that_is_none_is_refused_without_showing_it(
+    tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(ConfigError, match="expected one line") as caught:
+        load_secret(write_private(tmp_path / "key", text))
+    assert "geheim" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_backends_key_file_has_to_be_private(tmp_path: Path) -> None:
+    path = write_private(tmp_path / "key", "sk-geheim")
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="mode 0640"):
+        load_secret(path)
+    with pytest.raises(ConfigError, match="cannot read the key: No such file"):
+        load_secret(tmp_path / "none")

@@ -31,6 +31,10 @@ def test_decodes_client_messages() -> None:
     assert decode_client_message('{"type":"offer","sdp":"v=0\\r\\n"}') == Offer(sdp="v=0\r\n")
     assert decode_client_message('{"sdp":"","type":"offer"}') == Offer(sdp="")
     assert decode_client_message('{"type":"bye"}') == HangUp()
+    routed = '{"type":"offer","sdp":"","route":"sales.EU_2-b","metadata":{"user":{"id":[7,null]}}}'
+    assert decode_client_message(routed) == Offer(
+        sdp="", route="sales.EU_2-b", metadata={"user": {"id": [7, None]}}
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,13 @@ def test_any_candidate_is_accepted(rest: str) -> None:
         ('{"type":1}', "$.type"),
         ('{"type":"offer"}', "`sdp`"),
         ('{"type":"offer","sdp":1}', "$.sdp"),
-        ('{"type":"offer","sdp":"v=0","route":"x"}', "`route`"),
+        ('{"type":"offer","sdp":"v=0","rout":"x"}', "`rout`"),
+        ('{"type":"offer","sdp":"v=0","route":""}', "$.route"),
+        ('{"type":"offer","sdp":"v=0","route":"a b"}', "$.route"),
+        ('{"type":"offer","sdp":"v=0","route":"a\\n"}', "$.route"),
+        ('{"type":"offer","sdp":"v=0","route":"%s"}' % ("x" * 65), "$.route"),
+        ('{"type":"offer","sdp":"v=0","metadata":[]}', "$.metadata"),
+        ('{"type":"offer","sdp":"v=0","metadata":{"x":1e999}}', "$.metadata"),
         ('{"type":"bye","why":"x"}', "`why`"),
         ('{"type":"bye"} {}', "trailing"),
         ('{"type":"offer","sdp":"\\ud800"}', ""),
@@ -65,6 +75,30 @@ def test_a_malformed_message_is_one_error_that_names_the_fault(text: str, at_fau
         decode_client_message(text)
     assert caught.value.reason == "malformed-message"
     assert at_fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("largest", "too_large", "sentence"),
+    [
+        ({"x": "y" * 4088}, {"x": "y" * 4089}, "more than 4096 bytes - at `$.metadata`"),
+        ({"x": "\u00e4" * 2044}, {"x": "\u00e4" * 2045}, "more than 4096 bytes"),
+        ({"x": [[[[[[[1]]]]]]]}, {"x": [[[[[[[[]]]]]]]]}, "more than 8 levels - at `$.metadata`"),
+        ({"x": {}}, {"x": [{"y": [[[[[[{}]]]]]]}]}, "more than 8 levels"),
+    ],
+)
+def test_metadata_has_limits(
+    largest: dict[str, object], too_large: dict[str, object], sentence: str
+) -> None:
+    def decode(metadata: dict[str, object]) -> ClientMessage:
+        return decode_client_message(
+            json.dumps({"type": "offer", "sdp": "", "metadata": metadata}, indent=4)
+        )
+
+    assert decode(largest) == Offer(sdp="", metadata=largest)
+    with pytest.raises(SignalError) as caught:
+        decode(too_large)
+    assert caught.value.reason == "malformed-message"
+    assert sentence in str(caught.value)
 
 
 def test_an_error_is_short_however_long_the_message() -> None:
@@ -105,4 +139,5 @@ def test_the_documentation_knows_every_code_and_its_examples_are_messages() -> N
     examples = re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)
     client, server = msgspec.json.Decoder(ClientMessage), msgspec.json.Decoder(ServerMessage)
     assert [type(client.decode(each)) for each in examples[:3]] == [Offer, Candidate, HangUp]
+    assert client.decode(examples[0]).route is not None
     assert [type(server.decode(each)) for each in examples[3:]] == [Answer, State, Bye, Error]

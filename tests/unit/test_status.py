@@ -2,6 +2,7 @@
 
 from edge.control import (
     FlowCounts,
+    Punctuality,
     RelayStatistics,
     Status,
     TransceiverStatistics,
@@ -46,6 +47,9 @@ def transceiver() -> TransceiverStatistics:
         ended={"client-bye": 3},
         packets_received=9,
         packets_sent=8,
+        punctuality=Punctuality(
+            frames=200, skipped=0, on_time_ratio=0.995, late_up_to={"5": 199, "more": 1}
+        ),
         drops={"unknown-flow": 1, "replay": 1},
     )
 
@@ -68,6 +72,7 @@ def test_everything_that_runs_is_named() -> None:
     assert "udp 203.0.113.7:3478" in text
     assert "10 packets in, 9 forwarded, 6 flows\n" in text
     assert "2 sessions (5 opened, 4 with media), 9 packets in, 8 out" in text
+    assert "8 out, 99.50% of 200 frames on time" in text
     assert "sessions by routing key: key 0: 1, key 3: 1" in text
 
 
