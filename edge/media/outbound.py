@@ -29,7 +29,7 @@ from attrs import frozen
 from edge.audio.codecs import EncoderSettings
 from edge.machine import Entropy
 from edge.media.delivery import Deliveries
-from edge.media.dialogue import Clear, EndItem, Mark, Notice, Pause, Play, Resume
+from edge.media.dialogue import Clear, EndItem, Mark, Notice, Pause, Play, PlayoutCommand, Resume
 from edge.media.frames import AudioFormat, Encoding
 from edge.media.packetizer import Gaps, Packetizer
 from edge.media.payloads import PayloadTypes
@@ -144,7 +144,7 @@ class Outbound:
         """Seconds of sound that wait."""
         return self._playout.queued / self._rate_hz
 
-    def receive(self, command: Play | EndItem | Mark | Clear | Pause | Resume, now: float) -> None:
+    def receive(self, command: PlayoutCommand, now: float) -> None:
         """Do what the backend commands. Clearing does not end a pause."""
         match command:
             case Play(item, audio):
@@ -180,15 +180,13 @@ class Outbound:
         late = now - due
         sounding = self._phase is _Phase.SPEAKING or self._may_begin(now)
         if late >= FRAME:
-            late = self._skip(late, sounding=sounding, now=now)
+            self._skip(late, sounding=sounding, now=now)
         frame = self._playout.take() if sounding else None
         if frame is not None:
             packet = self._send_sound(frame)
         else:
             self._fall_silent(cut=False, now=now)
             packet = self._send_silence()
-        if packet is not None:
-            self._punctuality.note(late)
         self._schedule()
         return packet
 
@@ -244,16 +242,15 @@ class Outbound:
             return False
         return self._begin <= max(self._slot, self._ticks(now))
 
-    def _skip(self, late: float, *, sounding: bool, now: float) -> float:
-        """Give up the slots that have passed; return how late the one to fill now is."""
+    def _skip(self, late: float, *, sounding: bool, now: float) -> None:
+        """Give up the slots that have passed."""
         if self._phase is _Phase.RESTING and not sounding:
             self._slot = self._ticks(now)  # nothing was to be sent in the slots between
-            return late
+            return
         behind = int(late * FRAMES_PER_SECOND)
         self._slot += behind * self._frame_ticks
         self._skipped += behind
         self._punctuality.note_skipped(behind)
-        return late - behind * FRAME
 
     def _fall_silent(self, *, cut: bool, now: float) -> None:
         """Go from speaking to trailing. ``cut``: while there may be sound to go on with."""

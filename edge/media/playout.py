@@ -26,8 +26,9 @@ from edge.media.item import Item
 from edge.media.sound import PacketSound, PcmSound
 
 ITEMS_MAX = 128
-MARKS_MAX = 128
-NOTICES_MAX = 512
+MARKS_MAX = 4096
+"""Some backends send one for every chunk of sound."""
+NOTICES_MAX = 8192
 """More than any one call can cause."""
 
 

@@ -4,7 +4,7 @@ import random
 
 from edge.audio.codecs import EncoderSettings
 from edge.audio.g711 import decode_ulaw
-from edge.media.dialogue import Clear, EndItem, Mark, Notice, Pause, Play, Resume
+from edge.media.dialogue import Notice, PlayoutCommand
 from edge.media.frames import AudioFormat, Encoding
 from edge.media.outbound import Outbound, PlayoutSettings
 from edge.media.packetizer import Gaps
@@ -58,7 +58,7 @@ class Stage:
         self.sent_at: list[float] = []
         self.notices: list[Notice] = []
 
-    def command(self, *commands: Play | EndItem | Mark | Clear | Pause | Resume) -> None:
+    def command(self, *commands: PlayoutCommand) -> None:
         for command in commands:
             self.outbound.receive(command, self.now)
             self._collect()
