@@ -60,6 +60,11 @@ class SdpError(RemoteProtocolError):
 class SignalError(RemoteProtocolError):
     """A signaling message that breaks the protocol or a limit."""
 
+    def __init__(self, reason: str, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(reason, message)
+        self.retry_after = retry_after
+        """Seconds after which another try may succeed; None: nobody knows."""
+
 
 class FrameError(RemoteProtocolError):
     """A malformed batch frame on the internal hop."""
@@ -71,3 +76,12 @@ class AudioError(RemoteProtocolError):
 
 class BackendError(RemoteProtocolError):
     """A backend that breaks its protocol or a limit, or refuses the session."""
+
+
+class AccessError(RemoteProtocolError):
+    """Someone who may not do what he asks for, or not now."""
+
+    def __init__(self, reason: str, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(reason, message)
+        self.retry_after = retry_after
+        """Seconds after which another try may succeed; None: it will not."""

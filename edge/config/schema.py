@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 from msgspec.structs import replace
 
+from edge.config.access import AccessConfig
 from edge.config.routes import EchoRoute, RealtimeRoute, Route
 from edge.config.table import Problem, Seconds, SecondsOrZero, Table
 from edge.config.values import (
@@ -41,6 +42,8 @@ class RelayConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: Workers = 2
     listen: tuple[ListenAddress, ...] = (ListenAddress(IpAddress("127.0.0.1"), 3478),)
     public_addresses: tuple[PublicAddress, ...] = ()
+    tcp_listen: tuple[ListenAddress, ...] = ()
+    tcp_public_addresses: tuple[PublicAddress, ...] = ()
     pin_cores: bool = True
     flows_max: Limit = 100_000
     flow_generation: Annotated[float, Meta(ge=1, le=3600)] = 15.0
@@ -52,42 +55,28 @@ class RelayConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         ``bound_ports``: the UDP ports that were really bound, in the order of ``listen``.
         """
-        public = self.public_addresses or tuple(PublicAddress(each.host) for each in self.listen)
-        return tuple(
-            ListenAddress(address.host, port if address.port is None else address.port)
-            for address, port in zip(public, bound_ports, strict=True)
-        )
+        return _advertised(self.listen, self.public_addresses, bound_ports)
+
+    def advertised_tcp(self, bound_ports: Sequence[int]) -> tuple[ListenAddress, ...]:
+        """Return the same for ``tcp_listen``."""
+        return _advertised(self.tcp_listen, self.tcp_public_addresses, bound_ports)
 
     def problems(self) -> Iterator[Problem]:
-        yield from _listen_problems(self.listen)
-        if not self.public_addresses:
-            for index, listen in enumerate(self.listen):
-                if listen.ip.is_unspecified:
-                    text = "a wildcard address needs public_addresses: clients must be told where"
-                    yield Problem(("listen", index), text)
-                elif any(_same_host(listen, other) for other in self.listen[:index]):
-                    text = f"{listen.host} is named twice; {_ONE_PORT_PER_ADDRESS}"
-                    yield Problem(("listen", index), text)
-            return
-        if len(self.public_addresses) != len(self.listen):
-            text = f"{len(self.public_addresses)} for {len(self.listen)} listen addresses"
-            yield Problem(("public_addresses",), f"needs one entry per listen address; has {text}")
-            return
-        advertised = self.advertised([listen.port for listen in self.listen])
-        for index, (public, listen) in enumerate(zip(advertised, self.listen, strict=True)):
-            path = ("public_addresses", index)
-            if public.ip.is_unspecified:
-                yield Problem(path, "a wildcard address is not a place that clients can reach")
-            elif public.ip.version != listen.ip.version:
-                yield Problem(path, f"not the IP version of its listen address {listen}")
-            elif any(public.host == other.host for other in advertised[:index]):
-                yield Problem(path, f"{public.host} is named twice; {_ONE_PORT_PER_ADDRESS}")
+        if not self.listen:
+            yield Problem(("listen",), "needs at least one address")
+        for prefix, listen, public in (
+            ("", self.listen, self.public_addresses),
+            ("tcp_", self.tcp_listen, self.tcp_public_addresses),
+        ):
+            yield from _listen_problems(f"{prefix}listen", listen)
+            yield from _public_problems(prefix, listen, public)
 
 
 class TransceiverConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: Workers = 2
     internal_address: IpAddress = IpAddress("127.0.0.1")
     sessions_max: Limit = 1000
+    on_time_min: Annotated[float, Meta(ge=0, le=1)] = 0.98
     handshake_timeout: Seconds = 15.0
     consent_timeout: Seconds = 30.0
 
@@ -99,23 +88,34 @@ class TransceiverConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class SignalConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: tuple[ListenAddress, ...] = (ListenAddress(IpAddress("127.0.0.1"), 8080),)
+    tls_certificate: AbsolutePath | None = None
+    tls_key: AbsolutePath | None = None
     path: UrlPath = UrlPath("/v1/session")
     default_route: RouteName = DEFAULT_ROUTE
     page: Literal["auto", "on", "off"] = "auto"
-    grace: SecondsOrZero = 2.0
+    grace: SecondsOrZero = 20.0
     connections_max: Limit = 2000
+    connections_per_address_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 64
     message_bytes_max: Annotated[int, Meta(ge=4096, le=1 << 20)] = 131_072
     idle_timeout: Seconds = 30.0
 
     @property
+    def on_loopback(self) -> bool:
+        """Whether nobody but this machine can reach it."""
+        return all(listen.ip.is_loopback for listen in self.listen)
+
+    @property
     def serves_page(self) -> bool:
-        """``auto`` means: only when nobody but this machine can reach it."""
-        if self.page == "auto":
-            return all(listen.ip.is_loopback for listen in self.listen)
-        return self.page == "on"
+        """``auto`` means: only when on loopback."""
+        return self.on_loopback if self.page == "auto" else self.page == "on"
 
     def problems(self) -> Iterator[Problem]:
-        yield from _listen_problems(self.listen)
+        if not self.listen:
+            yield Problem(("listen",), "needs at least one address")
+        yield from _listen_problems("listen", self.listen)
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_certificate"
+            yield Problem((missing,), "TLS needs both tls_certificate and tls_key")
 
 
 class MediaConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,6 +187,7 @@ class Config(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signal: SignalConfig = field(default_factory=SignalConfig)
     routes: dict[RouteName, Route] = field(default_factory=lambda: {DEFAULT_ROUTE: EchoRoute()})
     media: MediaConfig = field(default_factory=MediaConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
     keys: KeysConfig = field(default_factory=KeysConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -206,6 +207,12 @@ class Config(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
             names = ", ".join(self.routes) or "none"
             text = f'there is no route "{self.signal.default_route}" (routes: {names})'
             yield Problem(("signal", "default_route"), text)
+        for index, address in enumerate(self.relay.tcp_listen):
+            if address.port and address in self.signal.listen:
+                yield Problem(("relay", "tcp_listen", index), f"signaling listens on {address}")
+        routes, on_loopback = tuple(self.routes), self.signal.on_loopback
+        for path, text in self.access.cross_problems(routes, on_loopback=on_loopback):
+            yield Problem(("access", *path), text)
 
 
 def routing_key_problems(routing: Sequence[InlineRoutingKey]) -> Iterator[Problem]:
@@ -224,21 +231,57 @@ def routing_key_problems(routing: Sequence[InlineRoutingKey]) -> Iterator[Proble
             yield Problem(("routing", index, "key"), text)
 
 
+def _advertised(
+    listen: Sequence[ListenAddress], public: Sequence[PublicAddress], bound_ports: Sequence[int]
+) -> tuple[ListenAddress, ...]:
+    public = public or tuple(PublicAddress(each.host) for each in listen)
+    return tuple(
+        ListenAddress(address.host, port if address.port is None else address.port)
+        for address, port in zip(public, bound_ports, strict=True)
+    )
+
+
 def _same_host(first: ListenAddress, second: ListenAddress) -> bool:
     return first.host == second.host and first.port != second.port
 
 
-def _listen_problems(listen: Sequence[ListenAddress]) -> Iterator[Problem]:
-    if not listen:
-        yield Problem(("listen",), "needs at least one address")
+def _public_problems(
+    prefix: str, listen: Sequence[ListenAddress], public: Sequence[PublicAddress]
+) -> Iterator[Problem]:
+    """Check what clients will be told. Keys begin with ``prefix``."""
+    key = f"{prefix}public_addresses"
+    if not public:
+        for index, each in enumerate(listen):
+            path = (f"{prefix}listen", index)
+            if each.ip.is_unspecified:
+                text = f"a wildcard address needs {key}: clients must be told where"
+                yield Problem(path, text)
+            elif any(_same_host(each, other) for other in listen[:index]):
+                yield Problem(path, f"{each.host} is named twice; {_ONE_PORT_PER_ADDRESS}")
+        return
+    if len(public) != len(listen):
+        text = f"{len(public)} for {len(listen)} listen addresses"
+        yield Problem((key,), f"needs one entry per listen address; has {text}")
+        return
+    advertised = _advertised(listen, public, [each.port for each in listen])
+    for index, (told, each) in enumerate(zip(advertised, listen, strict=True)):
+        if told.ip.is_unspecified:
+            yield Problem((key, index), "a wildcard address is not a place that clients can reach")
+        elif told.ip.version != each.ip.version:
+            yield Problem((key, index), f"not the IP version of its listen address {each}")
+        elif any(told.host == other.host for other in advertised[:index]):
+            yield Problem((key, index), f"{told.host} is named twice; {_ONE_PORT_PER_ADDRESS}")
+
+
+def _listen_problems(key: str, listen: Sequence[ListenAddress]) -> Iterator[Problem]:
     for index, address in enumerate(listen):
         for other in listen[:index]:
             if other.port != address.port or other.port == 0:
                 continue
             if other.host == address.host:
-                yield Problem(("listen", index), f"{address} is named twice")
+                yield Problem((key, index), f"{address} is named twice")
             elif other.ip.version == address.ip.version and (
                 other.ip.is_unspecified or address.ip.is_unspecified
             ):
                 text = f"port clash: a wildcard address covers both {other} and {address}"
-                yield Problem(("listen", index), text)
+                yield Problem((key, index), text)

@@ -6,7 +6,7 @@ looked for or downloaded.
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,8 @@ from attrs import frozen
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
+
+from tests.support.netns import Namespace
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMEDRIVER = "/usr/bin/chromedriver"
@@ -38,6 +40,8 @@ class Browser:
     """One Chromium with one tab."""
 
     driver: Chrome
+    host: Namespace | None = None
+    """Where it runs, if not here."""
 
     async def open(self, url: str) -> None:
         """Load a page; returns when it is complete."""
@@ -110,23 +114,38 @@ class Browser:
         return str(await self.evaluate("document.body.innerText")).replace("\n", " | ")
 
     async def _run(self, command: Callable[[], ResultT]) -> ResultT:
-        return await trio.to_thread.run_sync(command)
+        return await _run_on(self.host, command)
+
+
+async def _run_on(host: Namespace | None, command: Callable[[], ResultT]) -> ResultT:
+    """Run in a thread, with what sockets it opens on that host."""
+
+    def run() -> ResultT:
+        with host.entered() if host else nullcontext():
+            return command()
+
+    return await trio.to_thread.run_sync(run)
 
 
 @asynccontextmanager
-async def running_browser(directory: Path) -> AsyncIterator[Browser]:
-    """Start a browser that keeps its files in ``directory``; end it afterwards."""
+async def running_browser(
+    directory: Path, *switches: str, host: Namespace | None = None
+) -> AsyncIterator[Browser]:
+    """Start a browser that keeps its files in ``directory``; end it afterwards.
+
+    ``switches`` are more of the command line's, ``host`` is where it runs.
+    """
     options = ChromeOptions()
     options.binary_location = CHROMIUM
-    for switch in SWITCHES:
+    for switch in (*SWITCHES, *switches):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = ChromeService(
         executable_path=CHROMEDRIVER, env={**os.environ, "TMPDIR": str(directory)}
     )
-    driver = await trio.to_thread.run_sync(lambda: Chrome(options=options, service=service))
+    driver = await _run_on(host, lambda: Chrome(options=options, service=service))
     try:
-        yield Browser(driver)
+        yield Browser(driver, host)
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(driver.quit)
+            await _run_on(host, driver.quit)

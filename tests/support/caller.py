@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -36,9 +37,15 @@ OPUS: Mapping[int, str] = MappingProxyType({PAYLOAD_TYPE: "opus/48000/2"})
 
 
 def make_offer(
-    local: Credentials, setup: str = "actpass", formats: Mapping[int, str] = OPUS
+    local: Credentials,
+    setup: str = "actpass",
+    formats: Mapping[int, str] = OPUS,
+    attributes: str = "",
 ) -> str:
-    """Make an offer of these formats: an rtpmap, and behind a blank an fmtp, by payload type."""
+    """Make an offer of these formats: an rtpmap, and behind a blank an fmtp, by payload type.
+
+    ``attributes`` are more lines of its one section.
+    """
     lines = []
     for payload_type, text in formats.items():
         rtpmap, _, fmtp = text.partition(" ")
@@ -46,7 +53,7 @@ def make_offer(
         lines += [f"a=fmtp:{payload_type} {fmtp}\r\n"] if fmtp else []
     return OFFER.format(
         payload_types=" ".join(str(each) for each in formats),
-        formats="".join(lines),
+        formats="".join(lines) + attributes,
         ufrag=local.ufrag,
         password=local.password,
         fingerprint=IDENTITY.fingerprint(),
@@ -65,11 +72,13 @@ def attribute(sdp: str, name: str) -> str:
     return match[1]
 
 
-def peer_for_answer(answer: str, local: Credentials, **options: Any) -> Peer:
+def peer_for_answer(
+    answer: str, local: Credentials, kind: type[Peer] = Peer, **options: Any
+) -> Peer:
     """Make the client that fits an answer."""
     value = partial(attribute, answer)
     candidate = value("candidate").split()
-    return Peer(
+    return kind(
         local,
         Credentials(value("ice-ufrag"), value("ice-pwd")),
         Address(candidate[4], int(candidate[5])),
@@ -89,6 +98,8 @@ class LiveCall:
     udp: trio.socket.SocketType
     websocket: WebSocketConnection
     session: str
+    secret: str
+    """For ``resume``."""
     ufrag: str
     """The server's."""
     offered_at: float
@@ -119,6 +130,26 @@ class LiveCall:
 
     async def send(self, message: dict[str, Any]) -> None:
         await self.websocket.send_message(msgspec.json.encode(message).decode())
+
+    async def restart_ice(self, formats: Mapping[int, str] = OPUS) -> dict[str, Any]:
+        """Restart ICE over the WebSocket; return the answer. Checks go on with what it says."""
+        local = new_credentials()
+        known = len(self.messages)
+        await self.send({"type": "offer", "sdp": make_offer(local, formats=formats)})
+        await self.wait(lambda: any("sdp" in each for each in self.messages[known:]))
+        answer = next(each for each in self.messages[known:] if "sdp" in each)
+        remote = Credentials(
+            attribute(answer["sdp"], "ice-ufrag"), attribute(answer["sdp"], "ice-pwd")
+        )
+        self.peer.restart(local, remote, trio.current_time())
+        return answer
+
+    async def cut_signaling(self) -> None:
+        """Break the WebSocket's connection without a word."""
+        stream = self.websocket._stream
+        assert isinstance(stream, trio.SocketStream)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await trio.aclose_forcefully(stream)
 
     async def rebind(self) -> None:
         """Go on from another local port, as a client behind a new NAT mapping does."""
@@ -182,10 +213,12 @@ async def offer(
     local: Credentials,
     setup: str = "actpass",
     formats: Mapping[int, str] = OPUS,
+    attributes: str = "",
     **fields: Any,
 ) -> Any:
     """Send an offer with more ``fields`` and return the server's first message."""
-    message = {"type": "offer", "sdp": make_offer(local, setup, formats), **fields}
+    sdp = make_offer(local, setup, formats, attributes)
+    message = {"type": "offer", "sdp": sdp, **fields}
     await websocket.send_message(msgspec.json.encode(message).decode())
     with trio.fail_after(10):
         return msgspec.json.decode(await websocket.get_message())
@@ -197,6 +230,7 @@ async def calling(
     *,
     setup: str = "actpass",
     formats: Mapping[int, str] = OPUS,
+    attributes: str = "",
     route: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     drop: Callable[[bytes], bool] | None = None,
@@ -205,12 +239,14 @@ async def calling(
 ) -> AsyncIterator[LiveCall]:
     """Open a session at ``origin`` and start a client for it, from a UDP ``port`` if one is given.
 
-    ``formats`` are ``make_offer``'s, ``options`` are ``Peer``'s.
+    ``formats`` and ``attributes`` are ``make_offer``'s, ``options`` ``peer_for_answer``'s.
     """
     local = new_credentials()
     async with signaling(origin) as websocket:
         offered_at = trio.current_time()
-        answer = await offer(websocket, local, setup, formats, route=route, metadata=metadata)
+        answer = await offer(
+            websocket, local, setup, formats, attributes, route=route, metadata=metadata
+        )
         assert answer["type"] == "answer", answer
         peer = peer_for_answer(answer["sdp"], local, **options)
         udp = await _open_udp(peer.server.host, port)
@@ -219,20 +255,23 @@ async def calling(
             udp,
             websocket,
             answer["session"],
+            answer["secret"],
             attribute(answer["sdp"], "ice-ufrag"),
             offered_at,
         )
         if drop is not None:
             call.drop = drop
         peer.start(trio.current_time())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call.run_signaling)
-            nursery.start_soon(call.run_media)
-            yield call
-            peer.close(trio.current_time())
-            await call.flush()
-            nursery.cancel_scope.cancel()
-        call.udp.close()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call.run_signaling)
+                nursery.start_soon(call.run_media)
+                yield call
+                peer.close(trio.current_time())
+                await call.flush()
+                nursery.cancel_scope.cancel()
+        finally:
+            call.udp.close()
 
 
 async def _open_udp(host: str, port: int = 0) -> trio.socket.SocketType:

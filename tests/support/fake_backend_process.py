@@ -2,16 +2,26 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 from attrs import frozen
 
-from tests.support.fake_backend import Script, fake_backend, flood, record
+from tests.support.fake_backend import (
+    Script,
+    Visitor,
+    fake_backend,
+    flood,
+    never_read,
+    record,
+    speak_garbage,
+)
+from tests.support.native_backend import heard
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -20,6 +30,12 @@ REPOSITORY = Path(__file__).parent.parent.parent
 class BackendProcess:
     url: str
     process: subprocess.Popen[bytes]
+
+    def lines(self) -> list[str]:
+        """Return what it has printed since the last call."""
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        return (self.process.stdout.read() or b"").decode().splitlines()
 
 
 @asynccontextmanager
@@ -33,6 +49,27 @@ async def recording_process() -> AsyncIterator[BackendProcess]:
 async def flooding_process(pattern: bytes, total_bytes: int) -> AsyncIterator[BackendProcess]:
     """Run a backend that sends the same bytes over and over."""
     async with _process("flood", pattern.hex(), str(total_bytes)) as backend:
+        yield backend
+
+
+@asynccontextmanager
+async def never_reading_process() -> AsyncIterator[BackendProcess]:
+    """Run a backend that accepts and leaves it at that."""
+    async with _process("never-read") as backend:
+        yield backend
+
+
+@asynccontextmanager
+async def garbage_process() -> AsyncIterator[BackendProcess]:
+    """Run a server that speaks another protocol."""
+    async with _process("garbage") as backend:
+        yield backend
+
+
+@asynccontextmanager
+async def listening_process() -> AsyncIterator[BackendProcess]:
+    """Run a backend that writes down when in media time each frame was."""
+    async with _process("listen") as backend:
         yield backend
 
 
@@ -51,8 +88,30 @@ async def _process(*arguments: str) -> AsyncIterator[BackendProcess]:
             child.kill()
 
 
+_SCRIPTS: Mapping[str, Script] = {
+    "record": record,
+    "never-read": never_read,
+    "garbage": speak_garbage,
+}
+
+
+async def _listen(visitor: Visitor) -> None:
+    """Print lines of the connection's number and a media time in seconds."""
+    visitor.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await visitor.accept()
+    number = os.urandom(2).hex()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(visitor.read)
+        while not visitor.gone.is_set():
+            await visitor.arrived.wait()
+            frames, visitor.messages = heard(visitor), []
+            for frame in frames:
+                print(number, frame.media_time / 1e6, flush=True)
+
+
 async def _main(*arguments: str) -> None:
-    script: Script = record
+    script = _listen if arguments[0] == "listen" else _SCRIPTS.get(arguments[0], record)
+    os.nice(19)  # a backend is another machine: it takes no CPU time from the appliance
     if arguments[0] == "flood":
         pattern, total_bytes = bytes.fromhex(arguments[1]), int(arguments[2])
         script = flood(pattern * (65_536 // len(pattern)), total_bytes)

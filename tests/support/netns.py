@@ -41,19 +41,29 @@ class Namespace:
         """Return the command that runs this interpreter in there."""
         return ["ip", "netns", "exec", self.name, sys.executable, *arguments]
 
-    def open(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """Make a socket that belongs there."""
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Let this thread make sockets and start processes there."""
         here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         there = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
         try:
             _enter(there)
             try:
-                return socket.socket(family, kind, protocol)
+                yield
             finally:
                 _enter(here)
         finally:
             os.close(there)
             os.close(here)
+
+    def open(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Make a socket that belongs there."""
+        with self.entered():
+            return socket.socket(family, kind, protocol)
+
+    def drop_udp(self) -> None:
+        """Drop all UDP that comes in over a link, as firewalls do: nobody is told."""
+        _run("ip", "netns", "exec", self.name, "nft", _DROP_UDP)
 
     def udp(self, port: int = 0) -> socket.socket:
         """Make a UDP socket bound to the host's own address."""
@@ -114,6 +124,11 @@ def network(*hosts: str) -> Iterator[tuple[Namespace, ...]]:
         yield (server, *others)
 
 
+_DROP_UDP = (
+    "add table inet firewall;"
+    "add chain inet firewall input { type filter hook input priority 0; };"
+    'add rule inet firewall input iifname != "lo" meta l4proto udp drop'
+)
 _UNFILTERED = "for each in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$each; done"
 
 

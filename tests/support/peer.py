@@ -98,12 +98,19 @@ class Peer(Machine[PeerEvent]):
         self._check_at: float | None = None
         self._frame_at: float | None = None
         self._nominating = False
+        self._met = False
         self._keep_details = keep_details
         self._closed = False
 
     def start(self, now: float) -> None:
         self._check_at = now
         self.handle_timeout(now)
+
+    def restart(self, local: Credentials, remote: Credentials, now: float) -> None:
+        """Check anew, with other credentials, and go on with everything else."""
+        self._local, self._remote = local, remote
+        self._nominating = False
+        self._check_at = now
 
     def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
         if self._closed:
@@ -187,8 +194,10 @@ class Peer(Machine[PeerEvent]):
         if not self._nominating:
             self._nominating = True
             self._check_at = now  # nominate at once
-            self._dtls.start(self.server, now)
-            self._follow_dtls(now)
+            if not self._met:
+                self._met = True
+                self._dtls.start(self.server, now)
+                self._follow_dtls(now)
 
     def _follow_dtls(self, now: float) -> None:
         while (transmit := self._dtls.next_datagram()) is not None:

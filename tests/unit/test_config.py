@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edge.access.keys import SharedKey
 from edge.config import (
     Config,
     EchoRoute,
@@ -365,8 +366,70 @@ def test_keys_do_not_show_in_the_config_object() -> None:
     ],
 )
 def test_page(listen: str, page: str, served: bool) -> None:
-    signal = decode_config(f"[signal]\nlisten = {listen}\npage = '{page}'", "edge.toml").signal
-    assert signal.serves_page is served
+    text = f"[signal]\nlisten = {listen}\npage = '{page}'\n[access]\nopen = 'on'"
+    assert decode_config(text, "edge.toml").signal.serves_page is served
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_open", "result"),
+    [
+        ("['127.0.0.1:1', '[::1]:1']", "auto", True),
+        ("['127.0.0.1:1', '192.0.2.1:1']", "auto", False),
+        ("['192.0.2.1:1']", "on", True),
+        ("['127.0.0.1:1']", "off", False),
+    ],
+)
+def test_open_access(listen: str, is_open: str, result: bool) -> None:
+    text = f"signal.listen = {listen}\n[access]\nopen = '{is_open}'\n{API_KEY}"
+    config = decode_config(text, "edge.toml")
+    assert config.access.is_open(on_loopback=config.signal.on_loopback) is result
+
+
+API_KEY = "[[access.api_keys]]\nname = 'shop'\nkey = 'sha256:" + 64 * "a" + "'\n"
+TOKEN_KEY = "[[access.token_keys]]\nid = 'shop'\nsecret = '" + 32 * "z" + "'\n"
+
+
+def test_access_keys() -> None:
+    config = decode_config(
+        f"{API_KEY}routes = ['default']\n{TOKEN_KEY}sessions_max = 3", "edge.toml"
+    )
+    (api_key,), (token_key,) = config.access.api_keys, config.access.token_keys
+    assert api_key.key == bytes.fromhex(64 * "a")
+    assert api_key.routes == ("default",)
+    assert token_key.key() == SharedKey("shop", 32 * b"z")
+    assert token_key.sessions_max == 3
+    assert "zzz" not in repr(config)
+    assert "aaa" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("signal.listen = ['192.0.2.1:1']", "access.open: nobody could call"),
+        ("access.open = 'off'", "edge.toml:1: access.open: nobody could call"),
+        (API_KEY + API_KEY, 'access.api_keys[1].name: "shop" is already taken'),
+        (TOKEN_KEY + TOKEN_KEY, 'access.token_keys[1].id: "shop" is already taken'),
+        (TOKEN_KEY.replace("shop", "edge"), "access.token_keys[0].id: "),
+        (TOKEN_KEY.replace("zz", "z"), "access.token_keys[0].secret: a shared secret has 32"),
+        ("[[access.token_keys]]\nid = 'shop'", "access.token_keys[0].id: needs either"),
+        (TOKEN_KEY + "public_key = 'x'", "access.token_keys[0].id: needs either"),
+        ("[[access.token_keys]]\nid = 'a'\npublic_key = 'x'", "].public_key: not a public key"),
+        (API_KEY.replace("sha256:" + 58 * "a", ""), "api_keys[0].key: an API key has 32"),
+        (API_KEY.replace("shop", "a b"), "access.api_keys[0].name: a key's name"),
+        (API_KEY + "routes = ['none']", '].routes[0]: there is no route "none"'),
+        ("access.origins = ['https://*.com']", "access.origins[0]: "),
+        ("access.lifetime_max = 30", "access.default_lifetime: must not be above"),
+        ("signal.tls_key = '/k'", "signal.tls_certificate: TLS needs both"),
+        ("relay.tcp_listen = ['127.0.0.1:8080']", "relay.tcp_listen[0]: signaling listens on"),
+        ("relay.tcp_listen = ['0.0.0.0:1']", "relay.tcp_listen[0]: a wildcard address needs tcp_"),
+        ("relay.tcp_public_addresses = ['192.0.2.1']", "relay.tcp_public_addresses: needs one"),
+    ],
+)
+def test_bad_access(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decode_config(text, "edge.toml")
+    assert problem in str(caught.value)
+    assert "zzz" not in str(caught.value)
 
 
 URL = "url = 'wss://backend.example/media'\n"
