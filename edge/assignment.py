@@ -5,9 +5,12 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from edge import relay
+from edge.access.quota import Limits
+from edge.access.settings import AccessSettings, ApiKey, KeyTerms, TrustedKey, derive_own_key
+from edge.access.tables import TableSizes
 from edge.audio.codecs import EncoderSettings
 from edge.backend.native_messages import SUBPROTOCOL
 from edge.backend.policy import LinkSettings, OnFailure
@@ -22,6 +25,7 @@ from edge.config import (
     Route,
     WebSocketRoute,
 )
+from edge.config.access import KeyTable
 from edge.control import SharedKey
 from edge.keys import KeySet
 from edge.media.frames import AudioFormat, Encoding
@@ -33,8 +37,8 @@ from edge.signal.page import load_page
 from edge.signal.settings import SignalSettings
 from edge.sockets import Sockets, port_of
 from edge.transceiver import backends
-from edge.transceiver import worker as transceiver
 from edge.transceiver.session import SessionLimits
+from edge.transceiver.settings import AccessShare, TransceiverSettings
 
 
 def relay_settings(
@@ -47,6 +51,7 @@ def relay_settings(
         cluster=config.supervisor.cluster,
         core=cores[index % len(cores)] if config.relay.pin_cores else None,
         public=tuple(sockets.public[index]),
+        tcp=tuple(sockets.relay_listeners[index]),
         internal=sockets.relay_internal[index],
         transceivers=addresses(sockets.transceiver_internal),
         keys=keys.routing,
@@ -57,13 +62,38 @@ def relay_settings(
     )
 
 
+@frozen
+class Neighbourhood:
+    """What the transceiver workers have in common. The supervisor holds it."""
+
+    listeners: tuple[socket.socket, ...]
+    """By worker: where it takes the requests of the others."""
+    paths: tuple[str, ...]
+    """By worker: the path of its listener."""
+    load_memory: HeldMemory
+    """Of the load table."""
+    access_memory: HeldMemory
+    """Of the tables of who was let in."""
+    access_hash_key: bytes = field(repr=False)
+
+
+def access_sizes(config: Config) -> TableSizes:
+    """Return how much the tables of who was let in hold."""
+    access = config.access
+    return TableSizes(access.tokens_max, access.accounts_max, config.transceiver.workers)
+
+
 def transceiver_settings(
-    index: int, config: Config, keys: KeySet, sockets: Sockets
-) -> transceiver.TransceiverSettings:
+    index: int, config: Config, keys: KeySet, sockets: Sockets, neighbourhood: Neighbourhood
+) -> TransceiverSettings:
     limits, offered = config.transceiver, config.signal
     first_relays = sockets.public[0]
     advertised = config.relay.advertised([port_of(one) for one in first_relays])
-    return transceiver.TransceiverSettings(
+    by_tcp = config.relay.advertised_tcp([port_of(one) for one in sockets.relay_listeners[0]])
+    tls_files = None
+    if offered.tls_certificate is not None and offered.tls_key is not None:
+        tls_files = Path(offered.tls_certificate), Path(offered.tls_key)
+    return TransceiverSettings(
         index=index,
         cluster=config.supervisor.cluster,
         public=tuple(first_relays),
@@ -73,8 +103,10 @@ def transceiver_settings(
         listeners=tuple(sockets.listeners[index]),
         signal=SignalSettings(
             path=offered.path,
+            routes=frozenset(str(name) for name in config.routes),
             grace=offered.grace,
             connections_max=offered.connections_max,
+            connections_per_source_max=offered.connections_per_address_max,
             message_bytes_max=offered.message_bytes_max,
             idle_timeout=offered.idle_timeout,
         ),
@@ -85,9 +117,21 @@ def transceiver_settings(
         limits=SessionLimits(
             setup_timeout=limits.handshake_timeout, consent_timeout=limits.consent_timeout
         ),
-        routes={name: _route(route) for name, route in config.routes.items()},
-        default_route=offered.default_route,
+        routes={str(name): _route(route) for name, route in config.routes.items()},
+        default_route=str(offered.default_route),
         media=_media(config.media),
+        neighbour_listener=neighbourhood.listeners[index],
+        neighbours=neighbourhood.paths,
+        load_memory=neighbourhood.load_memory,
+        advertised_tcp=tuple((each.host, each.port) for each in by_tcp),
+        on_time_min=limits.on_time_min,
+        access=AccessShare(
+            _access(config, keys),
+            neighbourhood.access_memory,
+            access_sizes(config),
+            neighbourhood.access_hash_key,
+        ),
+        tls_files=tls_files,
     )
 
 
@@ -101,6 +145,33 @@ def shared_keys(keys: KeySet) -> list[SharedKey]:
     return [SharedKey(each.id, each.key) for each in keys.routing]
 
 
+def _access(config: Config, keys: KeySet) -> AccessSettings:
+    access = config.access
+    return AccessSettings(
+        own_key=derive_own_key(keys.password_key),
+        open=access.is_open(on_loopback=config.signal.on_loopback),
+        token_keys=tuple(TrustedKey(each.key(), _terms(each)) for each in access.token_keys),
+        api_keys=tuple(
+            ApiKey(each.name, bytes(each.key), _terms(each)) for each in access.api_keys
+        ),
+        origins=access.origins,
+        default_route=str(config.signal.default_route),
+        lifetime=access.default_lifetime,
+        lifetime_max=access.lifetime_max,
+        max_duration=access.session_duration_max or None,
+        tenant=Limits(access.tenant_sessions_max, access.tenant_offers_per_minute),
+        address=Limits(access.address_sessions_max, access.address_offers_per_minute),
+    )
+
+
+def _terms(key: KeyTable) -> KeyTerms:
+    return KeyTerms(
+        routes=frozenset(str(route) for route in key.routes),
+        limits=Limits(key.sessions_max, key.offers_per_minute),
+        max_duration=key.session_duration_max or None,
+    )
+
+
 def _media(media: MediaConfig) -> backends.MediaSettings:
     return backends.MediaSettings(
         jitter=JitterLimits(media.jitter_delay_min, media.jitter_delay_max, steady=False),
@@ -109,7 +180,7 @@ def _media(media: MediaConfig) -> backends.MediaSettings:
                 bitrate_bps=media.bitrate_bps,
                 complexity=media.complexity,
                 fec=media.fec,
-                dtx=media.gaps == "dtx",
+                dtx=False,  # it takes a tone, or music, for noise and leaves it out
             ),
             gaps=media.gaps,
             prebuffer=media.prebuffer,

@@ -25,6 +25,19 @@ class FlowCounts(Struct, frozen=True, kw_only=True):
     taken_over: int
 
 
+class StreamCounts(Struct, frozen=True, kw_only=True):
+    """The TCP connections of one relay worker's clients."""
+
+    connections: int
+    half_open: int
+    """Those whose client a transceiver has not confirmed yet."""
+    accepted: int
+    refused: dict[str, int]
+    """Connections that were closed at once, by reason."""
+    closed: dict[str, int]
+    """Connections that have ended, by reason."""
+
+
 class RelayStatistics(Struct, frozen=True, kw_only=True, tag="relay"):
     packets: int
     """Packets that came in on the public sockets."""
@@ -38,6 +51,7 @@ class RelayStatistics(Struct, frozen=True, kw_only=True, tag="relay"):
     flow for their sender; by transceiver."""
     drops: dict[str, int]
     flows: list[FlowCounts]
+    tcp: StreamCounts
 
 
 class Punctuality(Struct, frozen=True, kw_only=True):
@@ -53,6 +67,26 @@ class Punctuality(Struct, frozen=True, kw_only=True):
     """Sent frames by their lateness: upper bound in ms, or "more"."""
 
 
+class Placement(Struct, frozen=True, kw_only=True):
+    """How full a transceiver worker is, and which sessions went where."""
+
+    sessions_max: int
+    on_time_ratio: float
+    """Of the last seconds: below ``transceiver.on_time_min`` it takes no new sessions."""
+    opened_here: int
+    """Sessions whose signaling it accepted, and that it owns."""
+    opened_elsewhere: int
+    """Sessions whose signaling it accepted, and that another worker owns."""
+    opened_for_others: int
+    """Sessions that it owns, and whose signaling another worker accepted."""
+    refused: int
+    """Offers that it accepted when no worker had room."""
+    remote: int
+    """Sessions of other workers that its signaling is attached to now."""
+    detached: int
+    """Sessions of its own that no signaling is attached to now."""
+
+
 class TransceiverStatistics(Struct, frozen=True, kw_only=True, tag="transceiver"):
     sessions: int
     sessions_by_key: dict[int, int]
@@ -61,9 +95,12 @@ class TransceiverStatistics(Struct, frozen=True, kw_only=True, tag="transceiver"
     reached_media: int
     ended: dict[str, int]
     """Ended sessions by reason."""
+    verdicts: dict[str, int]
+    """Ended sessions by what they came to: ``ok``, or what went wrong."""
     packets_received: int
     packets_sent: int
     punctuality: Punctuality
+    placement: Placement
     drops: dict[str, int]
 
 
@@ -111,6 +148,12 @@ class TrustRelays(Struct, frozen=True, tag="trust-relays"):
     relays: list[tuple[str, int]]
 
 
+class ReloadCertificate(Struct, frozen=True, tag="reload-certificate"):
+    """To a transceiver: read the certificate of its signaling addresses again."""
+
+    sequence: int
+
+
 class Done(Struct, frozen=True, tag="done"):
     """An order with a sequence number has been carried out."""
 
@@ -132,7 +175,7 @@ class Pong(Struct, frozen=True, tag="pong"):
     statistics: WorkerStatistics
 
 
-Order = AcceptKeys | IssueWith | TrustRelays
+Order = AcceptKeys | IssueWith | TrustRelays | ReloadCertificate
 ToWorker = Ping | Stop | Order
 FromWorker = Ready | BootFailed | Pong | Done
 
@@ -154,6 +197,8 @@ class Status(Struct, frozen=True, kw_only=True):
     uptime: float
     udp: list[str]
     """Public UDP addresses."""
+    tcp: list[str]
+    """Public addresses for ICE over TCP."""
     signaling: list[str]
     workers: list[WorkerStatus]
 

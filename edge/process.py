@@ -112,16 +112,16 @@ async def _obey(channel: trio.socket.SocketType, worker: Worker) -> None:
                     await channel.send(control.encode_message(pong))
                 except ConnectionError:
                     continue  # the next receive tells that it is gone
-            case control.AcceptKeys() | control.IssueWith() | control.TrustRelays():
-                worker.obey(message)
-                with contextlib.suppress(ConnectionError):
-                    await channel.send(control.encode_message(control.Done(message.sequence)))
             case control.Stop(grace):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_obey, channel, worker)
                     await worker.drain(grace)
                     nursery.cancel_scope.cancel()
                 return
+            case order:
+                worker.obey(order)
+                with contextlib.suppress(ConnectionError):
+                    await channel.send(control.encode_message(control.Done(order.sequence)))
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

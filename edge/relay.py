@@ -12,7 +12,9 @@ clients, damaged packets) are looked at one by one.
 Under load, waking up costs more than forwarding. So a worker with one public socket waits for
 packets in the kernel, inside its Trio task, for as long as they keep coming; every few milliseconds
 the other tasks get their turn. And it may let packets gather before it reads them (``coalesce``),
-but only while there are enough of them: a quiet relay waits in Trio and forwards at once.
+but only while there are enough of them: a quiet relay waits in Trio and forwards at once. While
+there are clients that come over TCP (edge/streams/), turns are shorter, and waiting ends as soon as
+there is something to do for one of them.
 """
 
 import errno
@@ -20,6 +22,7 @@ import gc
 import logging
 import math
 import os
+import select
 import socket
 import time
 from collections import Counter
@@ -27,7 +30,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from edge import control, process
 from edge.errors import FrameError, StunError, UfragError
@@ -37,6 +40,8 @@ from edge.routing.limits import CheckLimiter
 from edge.routing.peek import is_binding_request, peek_ufrag
 from edge.routing.shared import FlowMirror
 from edge.routing.ufrag import RoutingKey, UfragOpener
+from edge.streams.settings import StreamLimits
+from edge.streams.streams import StreamPlace, Streams, StreamStatistics
 from edge.udp import RECEIVE_ROWS, FrameSender, ReceiveBatch, block_for
 
 logger = logging.getLogger(__name__)
@@ -45,6 +50,8 @@ TENTATIVE_MAX = 4_096
 """Tentative flows per public socket."""
 TURN = 0.005
 """How long packets are forwarded before other tasks of the worker get a turn."""
+SHARED_TURN = 0.001
+"""The same while there are TCP connections."""
 COALESCE_RATE_MIN = 5_000
 """Packets per second and public socket below which letting them gather is a loss."""
 NOTICES_PER_WAKE = 64
@@ -80,6 +87,9 @@ class RelaySettings:
     """Where confirmed flows are mirrored (edge/routing/shared.py)."""
     coalesce: float = 0.0
     """How long packets may gather before they are read, when there are many."""
+    tcp: tuple[socket.socket, ...] = ()
+    """Listeners of this worker for ICE over TCP."""
+    tcp_limits: StreamLimits = field(factory=StreamLimits)
 
 
 def run(frame: process.Frame, settings: RelaySettings) -> None:
@@ -103,6 +113,19 @@ class Relay:
         }
         self.drops: Counter[str] = Counter()
         self.first_checks = [0] * len(settings.transceivers)
+        self.streams = Streams(
+            StreamPlace(
+                relay=settings.index,
+                index=len(settings.public) + settings.index,
+                internal=settings.internal,
+                transceivers=settings.transceivers,
+                listeners=settings.tcp,
+            ),
+            settings.tcp_limits,
+            self.owner_of,
+            self.limiter,
+            self.drops,
+        )
         memory = settings.flow_memory.map()
         lifetime = math.ceil(MIRROR_GENERATIONS * settings.flow_generation)
         self._mirrors = [
@@ -125,6 +148,7 @@ class Relay:
             for forwarder in self._forwarders:
                 nursery.start_soon(forwarder.run)
             nursery.start_soon(self._take_notices)
+            nursery.start_soon(self.streams.run)
             nursery.start_soon(self._expire_flows)
             task_status.started()
 
@@ -137,14 +161,16 @@ class Relay:
         self._opener = UfragOpener(RoutingKey(each.id, each.key) for each in order.keys)
 
     def statistics(self) -> control.RelayStatistics:
+        ways: list[Forwarder | Streams] = [*self._forwarders, self.streams]
         return control.RelayStatistics(
-            packets=sum(forwarder.packets for forwarder in self._forwarders),
-            bytes=sum(forwarder.bytes for forwarder in self._forwarders),
-            forwarded=sum(forwarder.forwarded for forwarder in self._forwarders),
-            frames=sum(forwarder.frames for forwarder in self._forwarders),
+            packets=sum(way.packets for way in ways),
+            bytes=sum(way.bytes for way in ways),
+            forwarded=sum(way.forwarded for way in ways),
+            frames=sum(way.frames for way in ways),
             first_checks=list(self.first_checks),
             drops=dict(self.drops),
             flows=[_flow_counts(forwarder.flows) for forwarder in self._forwarders],
+            tcp=_stream_counts(self.streams.statistics()),
         )
 
     def owner_of(self, ufrag: bytes) -> int:
@@ -186,7 +212,10 @@ class Relay:
             self.drops[exc.reason] += 1
             return
         if notice.socket >= len(self._forwarders):
-            self.drops["notice-unknown-socket"] += 1
+            if notice.socket == self.streams.index:
+                self.streams.take_notice(notice, owner)
+            else:
+                self.drops["notice-unknown-socket"] += 1
             return
         table = self._forwarders[notice.socket].flows
         if notice.kind == frames.CONFIRM:
@@ -195,6 +224,8 @@ class Relay:
         elif notice.kind == frames.RELEASE:
             for row in notice.rows:
                 table.release(row.client, owner)
+        else:
+            self.drops["notice-unexpected"] += 1
 
     async def _expire_flows(self) -> None:
         """Rotate the tables, and keep what is in use alive in the mirror."""
@@ -221,6 +252,10 @@ class Forwarder:
         self._public = settings.public[index]
         self._coalesce = settings.coalesce
         self._alone = len(settings.public) == 1
+        self._streams = relay.streams
+        self._work = select.epoll()
+        for one in (self._public, settings.internal, self._streams.poller):
+            self._work.register(one.fileno(), select.EPOLLIN)
         self._batch = ReceiveBatch(self._public.fileno(), _BY_FLOW)
         self._sender = FrameSender(
             settings.internal.fileno(), self._batch, settings.transceivers, settings.index, index
@@ -248,14 +283,14 @@ class Forwarder:
 
     def _take_turn(self) -> bool:
         """Forward for one turn; return False as soon as nothing more is there."""
-        read = self._batch.wait if self._alone else self._batch.receive
+        turn = SHARED_TURN if self._streams.connected else TURN
         start = now = time.monotonic()
         full = False
-        while now - start < TURN:
+        while now - start < turn:
             self._measure(now)
             if self._busy and not full:
                 time.sleep(self._coalesce)
-            count = read()
+            count = self._read()
             if not count:
                 return False
             self._forward(count)
@@ -264,6 +299,19 @@ class Forwarder:
                 return False  # the other sockets' turn
             now = time.monotonic()
         return True
+
+    def _read(self) -> int:
+        """Take packets. An only socket waits for them, but not while others want the worker."""
+        if not self._alone:
+            return self._batch.receive()
+        if not self._streams.connected:
+            return self._batch.wait()
+        count = self._batch.receive()
+        if not count:
+            ready = self._work.poll(TURN)
+            if all(descriptor == self._public.fileno() for descriptor, _ in ready):
+                count = self._batch.receive()
+        return count
 
     def _measure(self, now: float) -> None:
         """See from time to time whether there is so much to do that letting it gather pays."""
@@ -357,4 +405,14 @@ def _flow_counts(table: flows.FlowTable) -> control.FlowCounts:
         evicted=counts.evicted,
         full=counts.full,
         taken_over=counts.taken_over,
+    )
+
+
+def _stream_counts(figures: StreamStatistics) -> control.StreamCounts:
+    return control.StreamCounts(
+        connections=figures.connections,
+        half_open=figures.half_open,
+        accepted=figures.accepted,
+        refused=figures.refused,
+        closed=figures.closed,
     )

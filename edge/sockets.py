@@ -6,9 +6,10 @@ kernel for its successor.
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edge.config import Config
+from edge.config.values import ListenAddress
 from edge.errors import BootError
 from edge.udp import bind_udp_socket, leave_group, make_udp_socket, open_udp_socket
 
@@ -28,6 +29,8 @@ class Sockets:
         self._config = config
         self.public: list[list[socket.socket]] = []
         """Each relay worker's own SO_REUSEPORT socket per address."""
+        self.relay_listeners: list[list[socket.socket]] = []
+        """Each relay worker's own SO_REUSEPORT listener per address for ICE over TCP."""
         self.relay_internal: list[socket.socket] = []
         self.transceiver_internal: list[socket.socket] = []
         self.listeners: list[list[socket.socket]] = []
@@ -38,13 +41,16 @@ class Sockets:
                 self.bind_relay()
             for _ in range(config.transceiver.workers):
                 self.transceiver_internal.append(self._internal())
-                self._add_listeners()
+                self._add_listeners(self.listeners, config.signal.listen)
         except BootError:
             self.close()
             raise
 
     def add_relay(self) -> None:
-        """Make the sockets of one more relay worker. Its public ones are not bound yet."""
+        """Make the sockets of one more relay worker. Its public UDP ones are not bound yet.
+
+        Those who come to its TCP listeners wait there until it is ready.
+        """
         relay = self._config.relay
         self.public.append(
             [
@@ -57,6 +63,7 @@ class Sockets:
             ]
         )
         self.relay_internal.append(self._internal())
+        self._add_listeners(self.relay_listeners, relay.tcp_listen)
 
     def bind_relay(self) -> None:
         """Let the latest relay worker have its share of the packets.
@@ -70,13 +77,16 @@ class Sockets:
             bind_udp_socket(self.public[-1][index], listen.host, port)
 
     def quiet_relay(self) -> None:
-        """Give the latest relay worker no new packets; it can still read what is queued."""
+        """Give the latest relay worker nothing new; it can still read what is queued."""
         for one in self.public[-1]:
             leave_group(one)
+        for one in self.relay_listeners[-1]:
+            one.shutdown(socket.SHUT_RDWR)
 
     def remove_relay(self) -> None:
         """Close the sockets of the latest relay worker."""
-        for one in (*self.public.pop(), self.relay_internal.pop()):
+        gone = (*self.public.pop(), *self.relay_listeners.pop(), self.relay_internal.pop())
+        for one in gone:
             one.close()
 
     def close_listeners(self) -> None:
@@ -90,7 +100,7 @@ class Sockets:
             one.close()
 
     def _all(self) -> Iterator[socket.socket]:
-        for group in (*self.public, *self.listeners):
+        for group in (*self.public, *self.relay_listeners, *self.listeners):
             yield from group
         yield from self.relay_internal
         yield from self.transceiver_internal
@@ -103,11 +113,13 @@ class Sockets:
             reuse_port=False,
         )
 
-    def _add_listeners(self) -> None:
-        self.listeners.append([])
-        for index, listen in enumerate(self._config.signal.listen):
-            port = listen.port if len(self.listeners) == 1 else port_of(self.listeners[0][index])
-            self.listeners[-1].append(_listen(listen.host, port))
+    @staticmethod
+    def _add_listeners(groups: list[list[socket.socket]], listen: Sequence[ListenAddress]) -> None:
+        """Open one more group of listeners, on the ports of the first."""
+        groups.append([])
+        for index, one in enumerate(listen):
+            port = one.port if len(groups) == 1 else port_of(groups[0][index])
+            groups[-1].append(_listen(one.host, port))
 
 
 def port_of(bound: socket.socket) -> int:

@@ -85,9 +85,10 @@ def fetch_status(path: Path) -> Status:
 
 def render_status(status: Status) -> str:
     """Return the status as lines for people."""
+    tcp = f"; tcp {', '.join(status.tcp)}" if status.tcp else ""
     lines = [
         f"edge {status.version}, up {status.uptime:.0f} s",
-        f"media      udp {', '.join(status.udp)}",
+        f"media      udp {', '.join(status.udp)}{tcp}",
         f"signaling  tcp {', '.join(status.signaling)}",
         "",
         "worker          pid      state        restarts  doing",
@@ -99,14 +100,19 @@ def render_status(status: Status) -> str:
         lines.append(f"{name:<15} {pid:<8} {worker.state:<12} {worker.restarts:<9} {doing}")
     by_key: Counter[int] = Counter()
     drops: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
     for worker in status.workers:
         if worker.statistics is not None:
             drops.update(worker.statistics.drops)
         if isinstance(worker.statistics, TransceiverStatistics):
             by_key.update(worker.statistics.sessions_by_key)
+            verdicts.update(worker.statistics.verdicts)
     if by_key:
         counts = (f"key {key}: {count}" for key, count in sorted(by_key.items()))
         lines += ["", f"sessions by routing key: {', '.join(counts)}"]
+    if verdicts:
+        lines += ["", "ended sessions, by verdict"]
+        lines += [f"{count:>9}  {verdict}" for verdict, count in verdicts.most_common()]
     if drops:
         lines += ["", "dropped packets, by reason"]
         lines += [f"{count:>9}  {reason}" for reason, count in drops.most_common()]
@@ -123,17 +129,30 @@ def _describe(statistics: WorkerStatistics | None) -> str:
             text = (
                 f"{statistics.packets} packets in, {statistics.forwarded} forwarded, {flows} flows"
             )
+            if statistics.tcp.accepted:
+                text += f", {statistics.tcp.connections} over TCP"
             return f"{text} ({refused} claims to others' flows refused)" if refused else text
         case TransceiverStatistics():
-            text = (
-                f"{statistics.sessions} sessions ({statistics.opened} opened, "
-                f"{statistics.reached_media} with media), {statistics.packets_received} packets in,"
-                f" {statistics.packets_sent} out"
-            )
-            paced = statistics.punctuality
-            if not paced.frames + paced.skipped:
-                return text
-            return f"{text}, {paced.on_time_ratio:.2%} of {paced.frames} frames on time"
+            return _describe_transceiver(statistics)
+
+
+def _describe_transceiver(statistics: TransceiverStatistics) -> str:
+    placed, paced = statistics.placement, statistics.punctuality
+    sessions = f"{statistics.sessions} of {placed.sessions_max} sessions"
+    text = (
+        f"{sessions} ({statistics.opened} opened, {statistics.reached_media} with media), "
+        f"{statistics.packets_received} packets in, {statistics.packets_sent} out"
+    )
+    if paced.frames + paced.skipped:
+        text += (
+            f", {paced.on_time_ratio:.2%} of {paced.frames} frames on time"
+            f" (lately {placed.on_time_ratio:.2%})"
+        )
+    text += (
+        f"; offers: {placed.opened_here} kept, {placed.opened_elsewhere} placed elsewhere,"
+        f" {placed.opened_for_others} taken for others"
+    )
+    return f"{text}, {placed.refused} refused as busy" if placed.refused else text
 
 
 def _remove_stale(path: Path) -> None:

@@ -15,10 +15,11 @@ import contextlib
 import itertools
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ import trio
 from attrs import evolve
 
 from edge import __version__, control, process, relay, status
-from edge.assignment import addresses, relay_settings, shared_keys, transceiver_settings
+from edge.assignment import (
+    Neighbourhood,
+    access_sizes,
+    addresses,
+    relay_settings,
+    shared_keys,
+    transceiver_settings,
+)
 from edge.config import Config, apply_live, waiting_keys
 from edge.errors import BootError, ConfigError
 from edge.keys import KeySet
@@ -36,10 +44,16 @@ from edge.routing.shared import table_bytes
 from edge.sockets import Sockets, name_of
 from edge.supervised import SupervisedWorker
 from edge.transceiver import worker as transceiver
+from edge.transceiver.channel import listen_for_neighbours, neighbour_paths
+from edge.transceiver.load import load_table_bytes
+from edge.transceiver.settings import TransceiverSettings
 
 logger = logging.getLogger(__name__)
 
 PRELOAD = ["edge.preload"]
+NEIGHBOURS_NAME = "workers"
+"""Beside the status socket: the directory of the workers' own sockets."""
+HASH_KEY_BYTES = 32
 STOP_TIME = 3.0
 """How long a worker may take to end, beyond what it was given to drain."""
 
@@ -65,7 +79,11 @@ def run(config: Config, keys: KeySet, load: Load, status_path: Path) -> int:
             listener = status.open_status_socket(status_path)
             undo.callback(status_path.unlink, missing_ok=True)
             undo.enter_context(listener)
-            trio.run(Supervisor(config, keys, load, sockets, flow_memory, listener).run)
+            directory = status_path.parent / NEIGHBOURS_NAME
+            neighbourhood = undo.enter_context(_neighbourhood(directory, config))
+            trio.run(
+                Supervisor(config, keys, load, sockets, flow_memory, neighbourhood, listener).run
+            )
     except* BootError as group:
         failures = process.leaves(group)
     for failure in failures:
@@ -83,6 +101,7 @@ class Supervisor:
         load: Load,
         sockets: Sockets,
         flow_memory: HeldMemory,
+        neighbourhood: Neighbourhood,
         status_listener: socket.socket,
     ) -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
@@ -91,9 +110,11 @@ class Supervisor:
         self._load = load
         self._sockets = sockets
         self._flow_memory = flow_memory
+        self._neighbourhood = neighbourhood
         self._status_listener = status_listener
         self._started_at = time.monotonic()
         self._udp = [name_of(one) for one in sockets.public[0]]
+        self._tcp = [name_of(one) for one in sockets.relay_listeners[0]]
         self._signaling = [name_of(one) for one in sockets.listeners[0]]
         self._orders = itertools.count(1)
         self._relays = [
@@ -102,10 +123,7 @@ class Supervisor:
         ]
         self._transceivers = [
             self._supervise(
-                "transceiver",
-                index,
-                transceiver.run,
-                transceiver_settings(index, config, keys, sockets),
+                "transceiver", index, transceiver.run, self._transceiver_settings(index)
             )
             for index in range(config.transceiver.workers)
         ]
@@ -134,6 +152,7 @@ class Supervisor:
             version=__version__,
             uptime=time.monotonic() - self._started_at,
             udp=self._udp,
+            tcp=self._tcp,
             signaling=self._signaling,
             workers=[one.status() for one in self._relays + self._transceivers],
         )
@@ -173,12 +192,15 @@ class Supervisor:
                 wanted,
             )
         path = self._config.signal.path
+        secure = "s" if self._config.signal.tls_certificate is not None else ""
         for name in self._udp:
             logger.info("media on udp %s", name)
+        for name in self._tcp:
+            logger.info("media on tcp %s", name)
         for name in self._signaling:
-            logger.info("signaling on ws://%s%s", name, path)
+            logger.info("signaling on ws%s://%s%s", secure, name, path)
             if self._config.signal.serves_page:
-                logger.info("page on http://%s/", name)
+                logger.info("page on http%s://%s/", secure, name)
         logger.info("ready: %d relay and %d transceiver workers", *map(len, self._groups))
 
     @property
@@ -231,6 +253,7 @@ class Supervisor:
         while len(self._relays) > wanted:
             await self._remove_relay()
         self._config = apply_live(self._config, config)
+        await self._reload_certificates()
         logger.info("reload: %s", "done" if changed else "nothing to change")
 
     async def _rotate_keys(self, keys: KeySet) -> None:
@@ -241,7 +264,7 @@ class Supervisor:
         self._keys = evolve(self._keys, routing=new + kept)
         await self._order_relays()
         for index, one in enumerate(self._transceivers):
-            settings = transceiver_settings(index, self._config, self._keys, self._sockets)
+            settings = self._transceiver_settings(index)
             key = shared_keys(self._keys)[0]
             await one.change(settings, control.IssueWith(next(self._orders), key))
         self._keys = evolve(self._keys, routing=new)
@@ -262,8 +285,8 @@ class Supervisor:
         """Have every transceiver take frames from the present relays."""
         known = addresses(self._sockets.relay_internal)
         for index, one in enumerate(self._transceivers):
-            settings = transceiver_settings(index, self._config, self._keys, self._sockets)
-            await one.change(settings, control.TrustRelays(next(self._orders), list(known)))
+            order = control.TrustRelays(next(self._orders), list(known))
+            await one.change(self._transceiver_settings(index), order)
 
     async def _add_relay(self, nursery: trio.Nursery) -> None:
         """Start one more relay worker; packets come to it once it is ready."""
@@ -287,6 +310,19 @@ class Supervisor:
     def _relay_settings(self, index: int) -> relay.RelaySettings:
         return relay_settings(index, self._config, self._keys, self._sockets, self._flow_memory)
 
+    def _transceiver_settings(self, index: int) -> TransceiverSettings:
+        return transceiver_settings(
+            index, self._config, self._keys, self._sockets, self._neighbourhood
+        )
+
+    async def _reload_certificates(self) -> None:
+        """Have every transceiver that has a certificate read it again."""
+        for index, one in enumerate(self._transceivers):
+            settings = self._transceiver_settings(index)
+            if settings.tls_files is not None:
+                order = control.ReloadCertificate(next(self._orders))
+                await one.change(settings, order)
+
     async def _stop(self) -> None:
         """End transceivers, then relays, each within its time."""
         grace = self._config.supervisor.drain_limit
@@ -308,3 +344,20 @@ class Supervisor:
                 logger.error("worker %s did not end in time: killing it", one.name)
                 one.kill()
                 await one.ended.wait()
+
+
+@contextlib.contextmanager
+def _neighbourhood(directory: Path, config: Config) -> Iterator[Neighbourhood]:
+    """Open what transceiver workers reach each other by."""
+    workers = config.transceiver.workers
+    paths = neighbour_paths(directory, workers)
+    with contextlib.ExitStack() as undo:
+        listeners = listen_for_neighbours(directory, workers)
+        for path, listener in zip(paths, listeners, strict=True):
+            undo.enter_context(listener)
+            undo.callback(Path(path).unlink, missing_ok=True)
+        load = HeldMemory.create("edge-load", load_table_bytes(workers))
+        undo.callback(load.close)
+        access = HeldMemory.create("edge-access", access_sizes(config).memory_bytes)
+        undo.callback(access.close)
+        yield Neighbourhood(tuple(listeners), paths, load, access, os.urandom(HASH_KEY_BYTES))

@@ -2,11 +2,11 @@
 
 import { Chart } from "./chart.js";
 import { EdgeCall } from "./edge-client.js";
-import { MICROPHONE_LOST, callSentence, microphoneSentence } from "./failures.js";
 import { watchLevel } from "./level.js";
 import { formatMs, showWaterfall } from "./waterfall.js";
 
 /** @typedef {import("./edge-client.js").Figures} Figures */
+/** @typedef {import("./edge-client.js").Ending} Ending */
 
 /**
  * What tests and the curious read: the latest call and its figures so far. `timings` are those of
@@ -22,6 +22,7 @@ const mute = /** @type {HTMLButtonElement} */ (element("mute"));
 const volume = /** @type {HTMLInputElement} */ (element("volume"));
 const answer = /** @type {HTMLAudioElement} */ (element("answer"));
 const route = /** @type {HTMLInputElement} */ (element("route"));
+const token = /** @type {HTMLInputElement} */ (element("token"));
 const charts = {
   rtt: new Chart(element("rtt"), 10),
   jitter: new Chart(element("jitter"), 10),
@@ -37,45 +38,43 @@ const BUTTON_LABELS = {
   asking: "Waiting for the microphone",
   connecting: "Cancel",
   connected: "Hang up",
+  reconnecting: "Hang up",
 };
+
+/** What to say while a layer is being mended. */
+const MENDING = {
+  signaling: "The connection to the server was lost. Reconnecting; you can go on speaking.",
+  ice: "The network path was lost. Looking for another one.",
+};
+
+/** Endings after which a token may help. */
+const TOKEN_CODES = new Set(["unauthorized", "forbidden"]);
 
 element("host").textContent = location.host;
 route.value = new URLSearchParams(location.search).get("route") ?? "";
 button.addEventListener("click", () => {
-  if (button.dataset.state !== "idle") page.edgeCall?.close();
-  else if (route.reportValidity()) connect();
+  if (button.dataset.state !== "idle") page.edgeCall?.hangUp();
+  else if (route.reportValidity() && token.reportValidity()) placeCall();
 });
 volume.addEventListener("input", () => {
   answer.volume = volume.valueAsNumber;
 });
 mute.addEventListener("click", () => setMuted(mute.ariaPressed !== "true"));
-addEventListener("pagehide", () => page.edgeCall?.close());
+addEventListener("pagehide", () => page.edgeCall?.hangUp());
 
-async function connect() {
+function placeCall() {
   const clickedAt = performance.now();
-  reset();
-  setPhase("asking");
-  say("Allow the microphone to go on.");
-  let stream;
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-  } catch (error) {
-    setPhase("idle");
-    say("Not connected.", microphoneSentence(error));
-    return;
-  }
-  placeCall(stream, performance.now() - clickedAt);
-}
-
-/**
- * @param {MediaStream} stream
- * @param {number} microphoneMs how long it took to open
- */
-function placeCall(stream, microphoneMs) {
-  const call = new EdgeCall({ url: signalingUrl(), stream, route: route.value || undefined });
+  const call = new EdgeCall({
+    url: signalingUrl(),
+    token: token.value || undefined,
+    route: route.value || undefined,
+  });
   const { timings, serverTimings } = call;
   /** @type {Figures} */
   let figures = { rtt_ms: null, jitter_ms: null, received: 0, lost: 0 };
+  let microphoneMs = 0;
+  /** @type {Set<string>} layers that are being mended */
+  const broken = new Set();
   /** @type {AudioContext | undefined} */
   let context;
 
@@ -85,6 +84,11 @@ function placeCall(stream, microphoneMs) {
     showSetup(call, microphoneMs);
   }
 
+  on(call, "microphone", () => {
+    microphoneMs = performance.now() - clickedAt;
+    setPhase("connecting");
+    say("Connecting.");
+  });
   on(call, "stage", publish);
   on(call, "state", ({ layer, state }) => {
     showLayer(layer, state);
@@ -93,36 +97,41 @@ function placeCall(stream, microphoneMs) {
       setPhase("connected");
       say("Connected. Speak.");
       context = new AudioContext();
-      watchLevel(context, stream, element("level-input"));
+      watchLevel(context, /** @type {MediaStream} */ (call.stream), element("level-input"));
       watchLevel(context, /** @type {MediaStream} */ (answer.srcObject), element("level-output"));
     }
   });
-  on(call, "track", (detail) => {
-    answer.srcObject = detail.stream;
+  on(call, "media", ({ stream }) => {
+    answer.srcObject = stream;
   });
   on(call, "stats", (/** @type {Figures} */ latest) => {
     showFigures(figures, latest);
     figures = latest;
     publish();
   });
-  on(call, "closed", ({ reason, message }) => {
-    for (const track of stream.getTracks()) track.stop();
+  on(call, "reconnecting", ({ layer }) => {
+    broken.add(layer);
+    setPhase("reconnecting");
+    say(MENDING[/** @type {keyof typeof MENDING} */ (layer)]);
+  });
+  on(call, "resumed", ({ layer }) => {
+    broken.delete(layer);
+    if (broken.size) return;
+    setPhase("connected");
+    say("Connected again. Speak.");
+  });
+  on(call, "ended", (/** @type {Ending} */ ending) => {
     context?.close();
     answer.srcObject = null;
     setPhase("idle");
-    if (reason === "hang-up") say("The call has ended.");
-    else if (reason === "backend-ended") say("The other side has hung up.");
-    else say("Not connected.", callSentence(reason, message));
-  });
-  stream.getAudioTracks()[0].addEventListener("ended", () => {
-    call.close();
-    say("Not connected.", MICROPHONE_LOST);
+    showEnding(ending, call.session);
   });
 
   page.edgeCall = call;
-  setPhase("connecting");
-  say("Connecting.");
-  call.start();
+  reset();
+  setPhase("asking");
+  say("Allow the microphone to go on.");
+  call.connect();
 }
 
 /** Make the page look as if there had been no call. */
@@ -141,20 +150,45 @@ function reset() {
 function setPhase(phase) {
   button.dataset.state = phase;
   element("connect-label").textContent = BUTTON_LABELS[phase];
-  mute.disabled = phase !== "connected";
-  route.disabled = phase !== "idle";
+  mute.disabled = phase !== "connected" && phase !== "reconnecting";
+  route.disabled = token.disabled = phase !== "idle";
 }
 
 /** @param {boolean} muted */
 function setMuted(muted) {
   mute.ariaPressed = String(muted);
-  for (const track of page.edgeCall?.stream.getAudioTracks() ?? []) track.enabled = !muted;
+  for (const track of page.edgeCall?.stream?.getAudioTracks() ?? []) track.enabled = !muted;
 }
 
-/** @param {string} status @param {string} [failure] */
-function say(status, failure = "") {
+/** @param {string} status */
+function say(status) {
   element("status").textContent = status;
-  element("error").textContent = failure;
+  element("error").replaceChildren();
+}
+
+/**
+ * Say why it is over and what to do about it.
+ *
+ * @param {Ending} ending
+ * @param {string | null} session
+ */
+function showEnding({ reason, verdict, failed, sentence, advice }, session) {
+  token.value = ""; // good for one call
+  if (TOKEN_CODES.has(reason)) showTokenField();
+  if (!failed) {
+    say(sentence);
+    return;
+  }
+  say("Not connected.");
+  const facts = document.createElement("small");
+  facts.textContent = session ? `${verdict} · session ${session}` : verdict;
+  element("error").append(`${sentence} ${advice}`, facts);
+}
+
+function showTokenField() {
+  token.hidden = false;
+  for (const label of token.labels ?? []) label.hidden = false;
+  token.focus();
 }
 
 /** @param {string} layer @param {string} state */

@@ -1,36 +1,44 @@
 /**
  * A voice call with an edge appliance: signaling over a WebSocket, audio over WebRTC.
  *
- * Reusable and without dependencies. The caller opens the microphone and plays the sound:
+ * Needs nothing but the modules beside it. docs/clients.md says more; shortest:
  *
- *     const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
- *     const url = "wss://edge.example/v1/session";
- *     const call = new EdgeCall({ url, stream, route: "support", metadata: { user: "u-17" } });
- *     call.addEventListener("track", ({ detail }) => { audio.srcObject = detail.stream; });
- *     call.addEventListener("closed", ({ detail }) => console.log(detail.reason));
- *     call.start();
+ *     const call = new EdgeCall({ url: "wss://edge.example/v1/session", route: "support" });
+ *     call.addEventListener("media", ({ detail }) => { audio.srcObject = detail.stream; });
+ *     call.addEventListener("ended", ({ detail }) => console.log(detail.sentence, detail.advice));
+ *     await call.connect();
  *
  * Events are CustomEvents; `detail` holds:
  *
- * | event  | detail                                                                      |
- * | ------ | --------------------------------------------------------------------------- |
- * | state  | {layer: Layer, state: State}                                                |
- * | stage  | {stage: Stage}, when it is reached for the first time                       |
- * | track  | {stream: MediaStream}, what to play                                         |
- * | stats  | Figures, once per `statsIntervalMs` while media is received                 |
- * | error  | {code: string, message: string}, always followed by closed                  |
- * | closed | {reason: string, message: string}, once; "hang-up" when it was close()      |
+ * | event        | detail                                                                   |
+ * | ------------ | ------------------------------------------------------------------------ |
+ * | microphone   | {stream: MediaStream}: it is open                                        |
+ * | stage        | {stage: Stage}, when it is reached for the first time                    |
+ * | state        | {layer: Layer, state: State}                                             |
+ * | media        | {stream: MediaStream}, what to play                                      |
+ * | stats        | Figures, once per `statsIntervalMs` while media is received              |
+ * | reconnecting | {layer: "signaling" or "ice"}: it broke in mid-call and is being mended  |
+ * | resumed      | {layer, ms: number}: it is mended, after so long                         |
+ * | going-away   | {message: string}: the server shuts down; "ended" follows                |
+ * | ended        | Ending, once, and nothing after it                                       |
  *
- * The server is an ICE-lite agent on a public address: it needs no candidates from us, so the offer
- * leaves before gathering has begun and nothing is trickled. Messages: docs/signaling.md.
+ * A call survives a broken WebSocket, which is opened anew, and a change of network, on which ICE
+ * is restarted; audio goes on meanwhile if there is any way for it. The server is an ICE-lite agent
+ * on a public address: it needs no candidates from us, so the offer leaves before gathering has
+ * begun and nothing is trickled.
  */
 
-const SUBPROTOCOL = "edge.v1";
+import { PathKeeper, watchNetwork } from "./edge-path.js";
+import { Signaling, SignalingError } from "./edge-signaling.js";
+import { describeEnding } from "./failures.js";
+import { measure, packetsReceived } from "./statistics.js";
 
 /** How long to pause between looks for the first packet. Chromium renews statistics every 50 ms. */
 const FIRST_PACKET_POLL_MS = 20;
 
 /**
+ * @typedef {import("./statistics.js").Figures} Figures
+ *
  * @typedef {"signaling" | "ice" | "dtls" | "media" | "backend"} Layer
  * Media is connected when the server has heard from us, or we from it: a backend may be silent at
  * first. Backend is seen only if the server has a connection to one for this call.
@@ -43,27 +51,35 @@ const FIRST_PACKET_POLL_MS = 20;
  *
  * @typedef {object} CallOptions
  * @property {string | URL} url the appliance's WebSocket address
- * @property {MediaStream} stream audio to send; it stays the caller's and is not stopped
+ * @property {string} [token] a client secret, if the appliance asks for one
+ * @property {() => Promise<string>} [getToken] fetches a client secret instead, when it is needed
+ * @property {MediaTrackConstraints | true} [audio] which microphone to open; it is closed again
+ * @property {MediaStream} [stream] audio to send instead; it stays the caller's and is not stopped
  * @property {string} [route] which of the server's backends to talk to; without it, the default one
  * @property {Record<string, unknown>} [metadata] JSON for the backend, up to 4,096 bytes
  * @property {number} [setupTimeoutMs] when to give up if no audio has gone through either way
+ * @property {number} [recoveryTimeoutMs] when to give up if the network path stays lost
  * @property {number} [statsIntervalMs] how often to emit stats
  *
- * @typedef {object} Figures
- * @property {number | null} rtt_ms round trip to the server; null until measured
- * @property {number | null} jitter_ms interarrival jitter of the received audio (RFC 3550 §6.4.1)
- * @property {number} received packets received since the start of the call
- * @property {number} lost packets lost on their way to us since the start of the call
+ * @typedef {object} Ending
+ * @property {string} reason "hang-up" after hangUp(), a reason or error code of edge.v1, or a code
+ *   of failures.js
+ * @property {string} verdict the server's word for what went wrong, "ok" for nothing; else `reason`
+ * @property {boolean} failed whether anything went wrong, at setup or later
+ * @property {string} sentence what happened, for people
+ * @property {string} advice what to do about it, for people; may be empty
+ * @property {number | null} retryAfterMs when another try may succeed, if the server has said so
  */
 
 export class EdgeCall extends EventTarget {
   /** The peer connection, for callers that want more statistics. */
   connection = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
 
-  /** The server's name of the session, once answered. @type {string | null} */
-  session = null;
+  /** What is sent, once it is there. @type {MediaStream | undefined} */
+  stream;
 
-  /** When each stage was reached, in ms since start(). @type {Partial<Record<Stage, number>>} */
+  /** When each stage was reached, in ms since there was audio to send.
+   * @type {Partial<Record<Stage, number>>} */
   timings = {};
 
   /**
@@ -72,127 +88,184 @@ export class EdgeCall extends EventTarget {
    */
   serverTimings = {};
 
-  /** @type {WebSocket | undefined} */ #socket;
+  #options;
+  #signaling;
+  /** Aborted when the call ends: takes all listeners off. */ #ended = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #setupTimer;
   /** @type {ReturnType<typeof setInterval> | undefined} */ #statsTimer;
+  /** @type {Promise<void> | undefined} */ #restart;
   /** @type {Partial<Record<Layer, State>>} */ #states = {};
   #startedAt = 0;
-  #closed = false;
+  #settle = () => {};
 
   /** @param {CallOptions} options */
-  constructor({ url, stream, route, metadata, setupTimeoutMs = 12_000, statsIntervalMs = 1_000 }) {
+  constructor(options) {
     super();
-    this.url = url;
-    this.stream = stream;
-    this.route = route;
-    this.metadata = metadata;
-    this.setupTimeoutMs = setupTimeoutMs;
-    this.statsIntervalMs = statsIntervalMs;
+    this.#options = {
+      audio: true,
+      setupTimeoutMs: 12_000,
+      recoveryTimeoutMs: 30_000,
+      statsIntervalMs: 1_000,
+      ...options,
+    };
+    this.#signaling = new Signaling(options.url);
   }
 
-  /** Begin the call. Call once; everything that follows is told by events. */
-  start() {
-    this.#startedAt = performance.now();
-    this.#setupTimer = setTimeout(() => this.#fail(this.#stuckAt()), this.setupTimeoutMs);
-    this.#setState("signaling", "connecting");
-    this.#watchConnection();
-    Promise.all([this.#createOffer(), this.#openSocket()])
-      .then(([sdp]) => {
-        this.#send({ type: "offer", sdp, route: this.route, metadata: this.metadata });
-      })
-      .catch((error) => this.#fail("offer-failed", error.message));
+  /** The server's name of the session, once answered: for logs and support. */
+  get session() {
+    return this.#signaling.session;
+  }
+
+  /**
+   * Begin the call. Call once. Resolves when audio goes through or the call has ended, and never
+   * rejects: what happens is told by events.
+   *
+   * @returns {Promise<void>}
+   */
+  connect() {
+    const settled = new Promise((resolve) => (this.#settle = () => resolve(undefined)));
+    this.#begin().catch((error) => {
+      this.#fail(error instanceof SignalingError ? error.code : "offer-failed", error);
+    });
+    return settled;
   }
 
   /** Hang up. Does nothing when the call is over already. */
-  close() {
-    this.#end("hang-up");
+  hangUp() {
+    this.#finish("hang-up");
   }
 
-  async #createOffer() {
-    const [track] = this.stream.getAudioTracks();
-    this.connection.addTransceiver(track, { direction: "sendrecv", streams: [this.stream] });
-    await this.connection.setLocalDescription();
-    this.#mark("offer");
-    return this.connection.localDescription?.sdp;
+  /**
+   * Find a new network path while audio goes on over the old one. Done by itself when the network
+   * changes or the path is lost. Resolves when the server has answered, rejects if it refuses.
+   *
+   * @returns {Promise<void>}
+   */
+  restartIce() {
+    this.#restart ??= this.#negotiateAgain().finally(() => (this.#restart = undefined));
+    return this.#restart;
   }
 
-  /** Resolves when the WebSocket is open; a refusal ends the call instead. */
-  async #openSocket() {
-    const socket = new WebSocket(this.url, SUBPROTOCOL);
-    this.#socket = socket;
-    socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(data)));
-    socket.addEventListener("close", () => {
-      this.#fail(this.timings.signaling === undefined ? "signaling-refused" : "signaling-lost");
-    });
-    await new Promise((resolve) => socket.addEventListener("open", resolve, { once: true }));
-    this.#mark("signaling");
-  }
-
-  /** @param {object} message */
-  #send(message) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
-  }
-
-  /** @param {any} message one edge.v1 server message; types we do not know are ignored */
-  #receive(message) {
-    switch (message.type) {
-      case "answer":
-        this.#accept(message);
-        break;
-      case "state":
-        if (message.state === "connected") this.serverTimings[message.layer] = message.ms;
-        if (message.layer === "backend") this.#setState("backend", message.state);
-        if (message.layer === "media" && message.state === "connected") this.#mediaConnected();
-        break;
-      case "bye":
-        this.#leave(message);
-        break;
-      case "error":
-        this.#fail(message.code, message.message);
-        break;
-    }
-  }
-
-  /** @param {{sdp: string, session: string}} answer */
-  async #accept({ sdp, session }) {
-    this.session = session;
+  async #begin() {
+    const { route, metadata, setupTimeoutMs } = this.#options;
+    const stream = await this.#openMicrophone();
+    if (!stream) return;
+    this.#startedAt = performance.now();
+    this.#setupTimer = setTimeout(() => this.#fail(this.#stuckAt()), setupTimeoutMs);
+    this.#setState("signaling", "connecting");
+    this.#watchSignaling();
+    this.#watchConnection();
+    const [sdp] = await Promise.all([this.#createOffer(stream), this.#openSignaling()]);
+    const answer = await this.#signaling.offer(sdp, { route, metadata });
     this.#mark("answer");
     this.#setState("signaling", "connected");
     this.#setState("ice", "connecting");
     try {
-      await this.connection.setRemoteDescription({ type: "answer", sdp });
+      await this.connection.setRemoteDescription({ type: "answer", sdp: answer });
     } catch (error) {
-      this.#fail("answer-refused", String(error));
+      this.#fail("answer-refused", error);
       return;
     }
     await this.#waitFirstPacket();
   }
 
-  /** The server has ended the session. @param {{reason: string, message: string}} bye */
-  #leave({ reason, message }) {
-    if (reason === "setup-timeout") this.#fail(this.#stuckAt());
-    else if (this.#states.media === "connected") this.#end(reason, message);
-    else this.#fail(reason, message);
+  /** Returns the audio to send; nothing if the call has ended. */
+  async #openMicrophone() {
+    const { audio } = this.#options;
+    try {
+      this.stream =
+        this.#options.stream ?? (await navigator.mediaDevices.getUserMedia({ audio }));
+    } catch (error) {
+      this.#fail("microphone", error);
+      return;
+    }
+    if (this.#ended.signal.aborted) {
+      this.#closeMicrophone();
+      return;
+    }
+    const [track] = this.stream.getAudioTracks();
+    this.#on(track, "ended", () => this.#fail("microphone-lost"));
+    this.#emit("microphone", { stream: this.stream });
+    return this.stream;
+  }
+
+  #closeMicrophone() {
+    if (this.#options.stream) return; // the caller's
+    for (const track of this.stream?.getTracks() ?? []) track.stop();
+  }
+
+  /** @param {MediaStream} stream */
+  async #createOffer(stream) {
+    const [track] = stream.getAudioTracks();
+    this.connection.addTransceiver(track, { direction: "sendrecv", streams: [stream] });
+    const sdp = await this.#describe();
+    this.#mark("offer");
+    return sdp;
+  }
+
+  async #describe() {
+    await this.connection.setLocalDescription();
+    return /** @type {RTCSessionDescription} */ (this.connection.localDescription).sdp;
+  }
+
+  async #openSignaling() {
+    const { token, getToken } = this.#options;
+    let secret = token;
+    try {
+      secret ??= await getToken?.();
+    } catch (error) {
+      this.#fail("token-failed", error);
+      return;
+    }
+    await this.#signaling.open(secret);
+    this.#mark("signaling");
+  }
+
+  async #negotiateAgain() {
+    const { connection } = this;
+    while (this.timings.answer !== undefined && !this.#ended.signal.aborted) {
+      connection.restartIce();
+      const sdp = await this.#describe();
+      try {
+        const answer = await this.#signaling.offer(sdp);
+        await connection.setRemoteDescription({ type: "answer", sdp: answer });
+        return;
+      } catch (error) {
+        if (this.#ended.signal.aborted) return;
+        await connection.setLocalDescription({ type: "rollback" });
+        // The WebSocket broke: offer() waits for the next one.
+        if (!(error instanceof SignalingError) || error.code !== "signaling-lost") throw error;
+      }
+    }
+  }
+
+  #watchSignaling() {
+    const signaling = this.#signaling;
+    this.#on(signaling, "message", ({ detail }) => this.#receive(detail));
+    this.#on(signaling, "lost", ({ detail }) => this.#fail(detail.error.code, detail.error));
+    this.#on(signaling, "reconnecting", () => this.#interrupted("signaling"));
+    this.#on(signaling, "resumed", ({ detail }) => this.#mended("signaling", detail.ms));
+    watchNetwork(() => signaling.hurry(), this.#ended.signal);
   }
 
   #watchConnection() {
     const { connection } = this;
-    connection.addEventListener("track", ({ track, streams }) => {
+    this.#on(connection, "track", ({ track, streams }) => {
       // A remote track unmutes when its first packet arrives: more exact than polling statistics.
-      track.addEventListener("unmute", () => this.#mark("audio"), { once: true });
-      this.#emit("track", { stream: streams[0] ?? new MediaStream([track]) });
+      this.#on(track, "unmute", () => this.#mark("audio"));
+      this.#emit("media", { stream: streams[0] ?? new MediaStream([track]) });
     });
-    connection.addEventListener("iceconnectionstatechange", () => {
-      if (connection.iceConnectionState === "disconnected") this.#setState("ice", "interrupted");
-      if (["connected", "completed"].includes(connection.iceConnectionState)) {
-        this.#mark("ice");
-        this.#setState("ice", "connected");
-        if (this.timings.dtls === undefined) this.#setState("dtls", "connecting");
-      }
+    this.#on(connection, "iceconnectionstatechange", () => {
+      if (!["connected", "completed"].includes(connection.iceConnectionState)) return;
+      this.#mark("ice");
+      this.#setState("ice", "connected");
+      if (this.timings.dtls === undefined) this.#setState("dtls", "connecting");
     });
-    connection.addEventListener("connectionstatechange", () => {
-      if (connection.connectionState === "failed") this.#fail(this.#stuckAt());
-      if (connection.connectionState === "connected" && this.timings.dtls === undefined) {
+    this.#on(connection, "connectionstatechange", () => {
+      const { connectionState, iceConnectionState } = connection;
+      const mending = this.#states.media === "connected" && iceConnectionState === "failed";
+      if (connectionState === "failed" && !mending) this.#fail(this.#stuckAt());
+      if (connectionState === "connected" && this.timings.dtls === undefined) {
         this.#mark("dtls");
         this.#setState("dtls", "connected");
         if (this.#states.media !== "connected") this.#setState("media", "connecting");
@@ -200,11 +273,26 @@ export class EdgeCall extends EventTarget {
     });
   }
 
+  /** @param {any} message one edge.v1 server message; types we do not know are ignored */
+  #receive(message) {
+    if (message.type === "bye") this.#leave(message);
+    if (message.type !== "state") return;
+    if (message.state === "connected") this.serverTimings[message.layer] ??= message.ms;
+    if (message.layer === "backend") this.#setState("backend", message.state);
+    if (message.layer === "media" && message.state === "connected") this.#mediaConnected();
+  }
+
+  /** The server has ended the session. @param {any} bye */
+  #leave({ reason, verdict, message }) {
+    if (reason === "going-away") this.#emit("going-away", { message });
+    if (this.timings.ice === undefined && this.#needsLoopback()) this.#fail("no-loopback");
+    else if (this.#states.media === "connected") this.#finish(reason, { verdict, sentence: message });
+    else this.#fail(reason, { verdict, sentence: message });
+  }
+
   async #waitFirstPacket() {
-    const [{ receiver }] = this.connection.getTransceivers();
-    while (!this.#closed && this.#states.media !== "connected") {
-      const inbound = find(await receiver.getStats(), "inbound-rtp");
-      if (inbound?.packetsReceived > 0) {
+    while (!this.#ended.signal.aborted && this.#states.media !== "connected") {
+      if ((await packetsReceived(this.connection)) > 0) {
         this.#mark("audio");
         this.#mediaConnected();
         return;
@@ -214,25 +302,36 @@ export class EdgeCall extends EventTarget {
   }
 
   #mediaConnected() {
-    if (this.#closed || this.#states.media === "connected") return;
+    if (this.#ended.signal.aborted || this.#states.media === "connected") return;
     clearTimeout(this.#setupTimer);
     this.#setState("media", "connected");
-    this.#statsTimer = setInterval(() => this.#measure(), this.statsIntervalMs);
+    const { statsIntervalMs, recoveryTimeoutMs } = this.#options;
+    this.#statsTimer = setInterval(() => this.#measure(), statsIntervalMs);
+    const restart = () => this.restartIce();
+    const path = new PathKeeper(this.connection, restart, recoveryTimeoutMs, this.#ended.signal);
+    this.#on(path, "lost", () => this.#interrupted("ice"));
+    this.#on(path, "found", ({ detail }) => this.#mended("ice", detail.ms));
+    this.#on(path, "given-up", () => this.#fail("ice-lost"));
+    this.#settle();
   }
 
   async #measure() {
-    const report = await this.connection.getStats();
-    const inbound = find(report, "inbound-rtp");
-    const pair = find(report, "candidate-pair", (stat) => stat.nominated);
-    const remote = find(report, "remote-inbound-rtp");
-    if (this.#closed || !inbound) return;
-    if (inbound.packetsReceived > 0) this.#mark("audio");
-    this.#emit("stats", {
-      rtt_ms: milliseconds(remote?.roundTripTime ?? pair?.currentRoundTripTime),
-      jitter_ms: milliseconds(inbound.jitter),
-      received: inbound.packetsReceived,
-      lost: Math.max(0, inbound.packetsLost),
-    });
+    const figures = await measure(this.connection);
+    if (this.#ended.signal.aborted || !figures) return;
+    if (figures.received > 0) this.#mark("audio");
+    this.#emit("stats", figures);
+  }
+
+  /** @param {Layer} layer */
+  #interrupted(layer) {
+    this.#setState(layer, "interrupted");
+    this.#emit("reconnecting", { layer });
+  }
+
+  /** @param {Layer} layer @param {number} ms */
+  #mended(layer, ms) {
+    this.#setState(layer, "connected");
+    this.#emit("resumed", { layer, ms });
   }
 
   /** The code of a setup or connection that does not go on: which layer it waits for. */
@@ -253,12 +352,12 @@ export class EdgeCall extends EventTarget {
     return navigator.userAgent.includes("Firefox/");
   }
 
-  /** @param {string} code @param {string} [message] */
-  #fail(code, message = "") {
-    if (this.#closed) return;
-    if (!code.startsWith("backend-")) this.#failLayers(); // those are not to blame otherwise
-    this.#emit("error", { code, message });
-    this.#end(code, message);
+  /** @param {string} code @param {any} [facts] */
+  #fail(code, facts) {
+    if (this.#ended.signal.aborted) return;
+    // Neither a backend nor a microphone is the fault of a layer that is not connected yet.
+    if (!code.startsWith("backend-") && !code.startsWith("microphone")) this.#failLayers();
+    this.#finish(code, facts);
   }
 
   #failLayers() {
@@ -267,19 +366,23 @@ export class EdgeCall extends EventTarget {
     }
   }
 
-  /** @param {string} reason @param {string} [message] */
-  #end(reason, message = "") {
-    if (this.#closed) return;
-    this.#closed = true;
+  /**
+   * @param {string} reason
+   * @param {any} [facts] the server's verdict and sentence, or the error that was the reason
+   */
+  #finish(reason, facts) {
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort();
     clearTimeout(this.#setupTimer);
     clearInterval(this.#statsTimer);
-    this.#send({ type: "bye" });
-    this.#socket?.close();
+    this.#signaling.close();
     this.connection.close();
+    this.#closeMicrophone();
     for (const layer of /** @type {Layer[]} */ (Object.keys(this.#states))) {
       if (this.#states[layer] !== "failed") this.#setState(layer, "closed");
     }
-    this.#emit("closed", { reason, message });
+    this.#emit("ended", describeEnding(reason, facts, new URL(this.#options.url).host));
+    this.#settle();
   }
 
   /** Note when a stage is reached for the first time. @param {Stage} stage */
@@ -296,23 +399,14 @@ export class EdgeCall extends EventTarget {
     this.#emit("state", { layer, state });
   }
 
+  /** Listen until the call ends.
+   * @param {EventTarget} target @param {string} type @param {(event: any) => void} listener */
+  #on(target, type, listener) {
+    target.addEventListener(type, listener, { signal: this.#ended.signal });
+  }
+
   /** @param {string} type @param {object} detail */
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/**
- * @param {RTCStatsReport} report
- * @param {string} type
- * @param {(stat: any) => boolean} [accept]
- * @returns {any}
- */
-function find(report, type, accept = () => true) {
-  return [...report.values()].find((stat) => stat.type === type && accept(stat));
-}
-
-/** @param {number | undefined} seconds */
-function milliseconds(seconds) {
-  return seconds === undefined ? null : seconds * 1_000;
 }

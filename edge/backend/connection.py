@@ -121,11 +121,9 @@ class Connection:
     async def wait_open(self) -> None:
         """Wait for the end of the handshake. Raises BackendError if it failed."""
         await self._settled.wait()
-        if self._opened:
-            return  # even if it has ended already
         if self.crashed is not None:
             raise self.crashed
-        if self.failure is not None:
+        if self.failure is not None and not self._opened:  # opened counts even if it has ended
             raise self.failure
 
     def send(self, message: Message) -> None:

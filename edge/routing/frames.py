@@ -9,8 +9,8 @@ Header, 8 bytes:
 | bytes | content |
 | --- | --- |
 | 0 | 0xE1: magic and format version |
-| 1 | kind: 1 packets, 2 confirm, 3 release |
-| 2 | index of the public socket that all rows came in by |
+| 1 | kind: 1 packets, 2 confirm, 3 release, 4 deliver, 5 closed |
+| 2 | index of the public socket that all rows came in by, or go out by |
 | 3 | index of the relay worker |
 | 4..5 | number of rows, little-endian |
 | 6..7 | zero |
@@ -26,6 +26,12 @@ Row, 32 bytes and the payload:
 
 ``packets`` frames go from relay to transceiver. ``confirm`` and ``release`` go back; their rows
 have no payload: these client addresses are (no longer) the sender's.
+
+Public sockets are numbered in the order of the listen addresses. Behind them come the relay workers
+themselves: number of sockets plus index of the relay means the TCP connections of that relay.
+Only it can write to them. So what a transceiver has for their clients goes back to the relay, in
+``deliver`` frames; and when a client's connection ends the relay says so in a ``closed`` notice,
+without payload.
 """
 
 import struct
@@ -39,11 +45,15 @@ MAGIC = 0xE1
 PACKETS = 1
 CONFIRM = 2
 RELEASE = 3
+DELIVER = 4
+CLOSED = 5
 
 HEADER = struct.Struct("<BBBBHxx")
 ROW_HEAD = struct.Struct("<28sHH")
 FRAME_BYTES_MAX = 65_507
 """The largest UDP payload over IPv4."""
+SOCKETS_MAX = 256
+"""How many public sockets and relay workers can be told apart."""
 
 UNCONFIRMED = 1
 """Row flag: tell me when this client has authenticated."""
@@ -79,7 +89,7 @@ def decode_frame(data: memoryview) -> Frame:
     if len(data) < HEADER.size:
         raise FrameError("short-frame")
     magic, kind, socket, relay, count = HEADER.unpack_from(data)
-    if magic != MAGIC or not PACKETS <= kind <= RELEASE:
+    if magic != MAGIC or not PACKETS <= kind <= CLOSED:
         raise FrameError("not-a-frame")
     rows: list[Row] = []
     offset = HEADER.size
@@ -100,7 +110,7 @@ def decode_frame(data: memoryview) -> Frame:
 
 
 def encode_frame(kind: int, socket: int, relay: int, rows: Iterable[Row]) -> bytes:
-    """Build a frame by copying: for notices and tests. The relay gathers (edge/udp/frame.py)."""
+    """Build a frame by copying. What comes in by UDP is gathered instead (edge/udp/frame.py)."""
     parts = [b""]
     for row in rows:
         parts += (ROW_HEAD.pack(row.client, len(row.payload), row.flags), row.payload)

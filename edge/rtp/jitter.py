@@ -10,7 +10,7 @@ much later than that it may be (the target). Both kinds of buffer give up a pack
 over. *Eager* ones release all else at once: whoever listens is no loudspeaker, it needs no even
 stream, and a millisecond in a buffer is a millisecond of latency. *Steady* ones release every piece
 at its expected time plus target. An eager buffer that has nothing at all after the position waits
-one frame longer, because the packet after a lost one may carry a copy of it. Nobody is given up
+longer, because the packet after a lost one may carry a copy of it. Nobody is given up
 sooner than a packet as late as the latest one would come, so a longer route is no loss.
 
 *What is missing.* Sequence numbers tell loss from silence (DTX): if a packet's number follows on
@@ -20,9 +20,10 @@ as it passes, as pieces of their own. It is no sound that could be spoiled: a pa
 late in it is not dropped, but moves the media time on by what was given out in its place.
 
 *How much is made up.* After the last packet 60 ms (or one frame, if longer), then nothing until a
-packet comes. If that shows a longer hole, it is filled up to 100 ms; the rest is a counted jump of
-the media time. So one lost packet is one piece, and no delay lasts: the time at which a piece is
-due depends on its media time alone.
+packet comes. An eager buffer waits half a second before it does: as long as nothing has overtaken
+what is missing it may only be late, and nobody is kept waiting. If a packet then shows a longer
+hole, it is filled up to 100 ms; the rest is a counted jump of the media time. So one lost packet is
+one piece, and no delay lasts: the time at which a piece is due depends on its media time alone.
 
 A source may begin anew: another SSRC, two packets in a row from far off in the numbering, a later
 number with an earlier timestamp, a timestamp ahead of the clock. What waits is dropped then, and
@@ -55,6 +56,8 @@ SILENCE_MAX: Final = 1.0
 """Seconds of silence given out at once."""
 REORDER_WAIT: Final = 0.01
 """Seconds. If all is late, a packet is not given up sooner than this after one that overtook it."""
+EAGER_WAIT: Final = 0.5
+"""Seconds that an eager buffer waits at least before it makes up sound with nothing behind it."""
 AHEAD_MAX: Final = 1.0
 """Seconds. A packet that is faster than the fastest path by more has another clock."""
 
@@ -307,7 +310,9 @@ class JitterBuffer:
             return self._make_up(Kind.SILENCE, frame)
         if self._made_up and self._made_up + frame > self._concealed_max:
             return None
-        if not self._steady or self._path.lateness > self._path.target:
+        if not self._steady:
+            patience = max(patience + frame / self._rate, EAGER_WAIT)
+        elif self._path.lateness > self._path.target:
             patience += frame / self._rate
         due = self._expected + patience
         if now < due:

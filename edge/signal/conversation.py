@@ -1,15 +1,21 @@
-"""One client's WebSocket: messages in, messages out, and the one session they are about."""
+"""One client's WebSocket: messages in, messages out, and the one session they are about.
+
+A session outlives its WebSocket. One that closes or breaks leaves the session without signaling;
+its owner keeps it for the grace time, in which another WebSocket may resume it. Only who says
+``bye``, or leaves the page (close code 1001), ends the session with it.
+"""
 
 import logging
+from collections.abc import Awaitable
 from functools import partial
 from math import inf
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from edge.errors import SdpError, SignalError
-from edge.signal.host import OpenedSession, SessionHost, StateReport
+from edge.signal.host import OpenedSession, Report, SessionHost, SessionRequest, StateReport
 from edge.signal.messages import (
     Answer,
     Bye,
@@ -19,6 +25,8 @@ from edge.signal.messages import (
     ErrorCode,
     HangUp,
     Offer,
+    Resume,
+    Resumed,
     ServerMessage,
     decode_client_message,
     encode_server_message,
@@ -27,7 +35,10 @@ from edge.signal.settings import SignalSettings
 
 logger = logging.getLogger(__name__)
 
+AnsweredT = TypeVar("AnsweredT")
+
 # Close codes of RFC 6455 §7.4.1. 1009, too big, is sent by trio-websocket itself.
+NORMAL = 1000
 GOING_AWAY = 1001
 UNSUPPORTED_DATA = 1003
 POLICY_VIOLATION = 1008
@@ -49,7 +60,7 @@ class Conversation:
         number: int,
     ) -> None:
         self.session: OpenedSession | None = None
-        """The living session; after ``run`` the one that the client has left behind."""
+        """The session that this WebSocket is about."""
         self._websocket = websocket
         self._host = host
         self._settings = settings
@@ -60,17 +71,22 @@ class Conversation:
         self._close_code: int | None = None
         self._refusals = 0
         self._sessions = 0
+        self._early: list[StateReport] | None = None
+        """What a session reports while it is not known here yet."""
 
     async def run(self) -> None:
         """Talk until either side closes, then close the WebSocket."""
         self._restart_idle_timer()
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read)
-                nursery.start_soon(self._ping)
-                nursery.start_soon(self._wait_until_idle)
-                await self._write()
-                nursery.cancel_scope.cancel()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._ping)
+                    nursery.start_soon(self._wait_until_idle)
+                    await self._write()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._leave_session()
         self._queue.close()
         self._queued.close()
         assert self._close_code is not None  # set by _finish and _give_up, the two ways out
@@ -78,19 +94,20 @@ class Conversation:
             await self._websocket.aclose(self._close_code)
 
     def go_away(self) -> None:
-        """End the session and the conversation because the server stops."""
-        if self.session is not None:
-            self._end_session(ByeReason.GOING_AWAY, "The server is shutting down.")
+        """End the conversation because the server stops; a session elsewhere may be resumed."""
+        self._leave_session()
         self._finish(GOING_AWAY)
 
     async def _read(self) -> None:
         while self._close_code is None:
             try:
                 message = await self._websocket.get_message()
-            except ConnectionClosed:
+            except ConnectionClosed as exc:
+                if exc.reason is not None and exc.reason.code == GOING_AWAY:
+                    self._end_left_session()
                 self._give_up()
                 return
-            self._receive(message)
+            await self._receive(message)
 
     async def _write(self) -> None:
         async for message in self._queued:
@@ -120,7 +137,7 @@ class Conversation:
     def _restart_idle_timer(self) -> None:
         self._idle.deadline = trio.current_time() + self._settings.idle_timeout
 
-    def _receive(self, message: str | bytes) -> None:
+    async def _receive(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
             self._send(
                 Error(code=ErrorCode.BINARY_MESSAGE, message="Messages are text, never binary.")
@@ -133,8 +150,12 @@ class Conversation:
             self._refuse(ErrorCode.MALFORMED_MESSAGE, str(exc))
             return
         match decoded:
-            case Offer(sdp=sdp):
-                self._open_session(sdp)
+            case Offer(sdp=sdp) if self.session is not None:
+                await self._renegotiate(self.session, sdp)
+            case Offer(sdp=sdp, route=route, metadata=metadata):
+                await self._open_session(SessionRequest(sdp, route, metadata or {}))
+            case Resume(session=session, secret=secret):
+                await self._resume(session, secret)
             case HangUp():
                 if self.session is not None:
                     self._end_session(ByeReason.HANG_UP, "The session has ended, as asked.")
@@ -143,34 +164,75 @@ class Conversation:
             case _:
                 assert_never(decoded)
 
-    def _open_session(self, sdp: str) -> None:
+    async def _open_session(self, request: SessionRequest) -> None:
+        session = await self._ask(self._host.open_session(request, self._new_report()))
+        if session is not None:
+            answer = Answer(sdp=session.answer_sdp, session=session.id, secret=session.secret)
+            self._adopt(session, answer, "opened")
+
+    async def _resume(self, session_id: str, secret: str) -> None:
         if self.session is not None:
             self._refuse(ErrorCode.SESSION_EXISTS, "This connection already has a session.")
             return
-        self._sessions += 1
+        session = await self._ask(self._host.attach(session_id, secret, self._new_report()))
+        if session is not None:
+            self._adopt(session, Resumed(session=session.id), "resumed")
+
+    async def _renegotiate(self, session: OpenedSession, sdp: str) -> None:
+        answer_sdp = await self._ask(session.restart(sdp))
+        if answer_sdp is not None and self.session is session:
+            logger.info("connection %d: session %s renegotiated", self._number, session.id)
+            self._send(Answer(sdp=answer_sdp, session=session.id))
+
+    async def _ask(self, request: Awaitable[AnsweredT]) -> AnsweredT | None:
+        """Return what the host answers; None if it refuses or fails, which the client is told."""
         try:
-            session = self._host.open_session(sdp, partial(self._report, self._sessions))
+            return await request
         except SdpError as exc:
             self._refuse(ErrorCode.OFFER_REFUSED, f"The offer is refused: {exc}.")
         except SignalError as exc:
-            self._refuse(ErrorCode(exc.reason), str(exc))
+            self._refuse(ErrorCode(exc.reason), str(exc), exc.retry_after)
         except Exception:  # the host's fault: it must not end the server
-            logger.exception("connection %d: cannot open a session", self._number)
+            logger.exception("connection %d: the session host has failed", self._number)
             self._send(Error(code=ErrorCode.INTERNAL, message="The server has failed."))
             self._finish(INTERNAL_ERROR)
-        else:
-            logger.info("connection %d: session %s opened", self._number, session.id)
-            self.session = session
-            self._idle.deadline = inf
-            self._send(Answer(sdp=session.answer_sdp, session=session.id))
+        return None
+
+    def _new_report(self) -> Report:
+        """Return what takes the reports of this connection's next session."""
+        self._sessions += 1
+        self._early = []
+        return partial(self._report, self._sessions)
+
+    def _adopt(self, session: OpenedSession, word: ServerMessage, verb: str) -> None:
+        """Take a session over, and tell the client of it."""
+        logger.info("connection %d: session %s %s", self._number, session.id, verb)
+        self.session = session
+        if self._close_code is not None:
+            self._leave_session()
+            return
+        self._idle.deadline = inf
+        self._send(word)
+        early, self._early = self._early or [], None
+        for report in early:
+            self._report(self._sessions, report)
 
     def _report(self, number: int, report: StateReport) -> None:
         """Pass on what session ``number`` of this connection reports."""
-        if self.session is None or number != self._sessions:
+        if number != self._sessions:
+            return
+        if self._early is not None:
+            if len(self._early) < self._settings.reports_max:
+                self._early.append(report)
+            return
+        if self.session is None:
             return
         self._send(report)
         if isinstance(report, Bye):
             self._forget_session(report.reason)
+        elif isinstance(report, Error):  # it goes on elsewhere
+            self._forget_session(report.code)
+            self._finish(NORMAL)
 
     def _end_session(self, reason: ByeReason, message: str) -> None:
         session = self.session
@@ -179,16 +241,28 @@ class Conversation:
         session.close(reason)
         self._send(Bye(reason=reason, message=message))
 
-    def _forget_session(self, reason: ByeReason) -> None:
+    def _end_left_session(self) -> None:
+        """End the session of a client that has left the page, and its media with it."""
+        session = self.session
+        if session is not None:
+            self._forget_session(ByeReason.HANG_UP)
+            session.close(ByeReason.HANG_UP)
+
+    def _leave_session(self) -> None:
+        """Leave the session, if it lives, to whoever resumes it."""
+        session = self.session
+        if session is not None:
+            self._forget_session("detached")
+            session.detach()
+
+    def _forget_session(self, why: str) -> None:
         if self.session is not None:
-            logger.info(
-                "connection %d: session %s ended: %s", self._number, self.session.id, reason
-            )
+            logger.info("connection %d: session %s: %s", self._number, self.session.id, why)
         self.session = None
         self._restart_idle_timer()
 
-    def _refuse(self, code: ErrorCode, message: str) -> None:
-        self._send(Error(code=code, message=message))
+    def _refuse(self, code: ErrorCode, message: str, retry_after: float | None = None) -> None:
+        self._send(Error(code=code, message=message, retry_after=retry_after))
         self._refusals += 1
         if self._refusals >= self._settings.refusals_max:
             self._send(

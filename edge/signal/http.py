@@ -1,25 +1,33 @@
-"""HTTP on the signaling port: read one request head, then answer it or hand the stream on.
+"""HTTP/1.1 on the signaling port: one request after the other, all of them bounded.
 
-A connection carries one request. What is not a WebSocket upgrade gets one response with
-``Connection: close``; an upgrade gets a stream that starts with the bytes read so far, so that the
-WebSocket library does its own part of the handshake on the original request.
+A request is a head, read by itself, and a body, read only where somebody wants it. It gets one
+response, after which the connection may carry another request. A WebSocket upgrade ends that: the
+stream is handed on with the bytes of the request in front, so that the WebSocket library does its
+own part of the handshake on the original.
 """
 
+import json
 from contextlib import suppress
 from email.utils import formatdate
+from math import ceil
 from urllib.parse import urlsplit
 
 import h11
 import trio
 from attrs import frozen
 
+from edge.signal.intake import Turnstile
 from edge.signal.settings import SignalSettings
 
-READ_BYTES = 4_096
+READ_BYTES = 2_048
+FRAMED_BYTES = 1_024
+"""Of a WebSocket, in one turn: 170 frames at most."""
 LINGER_BYTES_MAX = 2_097_152
+BODY_PARTS_MAX = 512
+"""Chunks, and pieces that arrive by themselves. Each costs a call of h11, however small it is."""
 
-NOT_MODIFIED = 304
-PLAIN_TEXT = "text/plain; charset=utf-8"
+NO_BODY = frozenset({204, 304})
+JSON = "application/json"
 
 
 @frozen
@@ -32,102 +40,234 @@ class RequestHead:
     http_version: str
     headers: tuple[tuple[bytes, bytes], ...]
     """Names in lower case."""
+    query: str = ""
+    """Not percent-decoded."""
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of a header, in order."""
         return [value for each, value in self.headers if each == name]
 
+    def text(self, name: bytes) -> str | None:
+        """Return the value of a header; several, which only lists may have, joined by commas."""
+        values = self.values(name)
+        return b", ".join(values).decode("latin-1") if values else None
+
     def tokens(self, name: bytes) -> list[str]:
         """Return the members of a header that is a comma-separated list, over all its lines."""
-        joined = b",".join(self.values(name)).decode("latin-1")
+        joined = self.text(name) or ""
         return [token.strip() for token in joined.split(",") if token.strip()]
 
 
 @frozen
 class Response:
-    """A whole response. The Content-Length and Connection headers are added when it is sent."""
+    """A whole response. What frames it is added when it is sent."""
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def plain_response(status: int, sentence: str, *headers: tuple[str, str]) -> Response:
-    """Return a response whose body is one line of text."""
-    return Response(status, f"{sentence}\n".encode(), (("Content-Type", PLAIN_TEXT), *headers))
+def json_response(status: int, value: object, *headers: tuple[str, str]) -> Response:
+    """Return a response whose body is JSON."""
+    return Response(status, json.dumps(value).encode() + b"\n", (("Content-Type", JSON), *headers))
+
+
+def error_response(status: int, code: str, message: str, *headers: tuple[str, str]) -> Response:
+    """Return a refusal: a fixed word for programs and a sentence for people."""
+    return json_response(status, {"error": {"code": code, "message": message}}, *headers)
+
+
+def retry_after(seconds: float) -> tuple[str, str]:
+    """Return the header that says when to try again (RFC 9110 section 10.2.3)."""
+    return "Retry-After", str(max(1, ceil(seconds)))
 
 
 class HttpConnection:
-    """The server's side of one connection, until its response or its upgrade."""
+    """The server's side of one connection, until it closes or becomes something else.
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, settings: SignalSettings) -> None:
+    ``transport`` is the TCP connection below ``stream``, which may be the same.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        transport: trio.abc.HalfCloseableStream,
+        turnstile: Turnstile,
+        settings: SignalSettings,
+    ) -> None:
         self._stream = stream
+        self._transport = transport
+        self._turnstile = turnstile
         self._settings = settings
         self._h11 = h11.Connection(h11.SERVER, settings.head_bytes_max)
         self._received = bytearray()
+        """Of the request that is being read, until its head is complete."""
+        self._requests = 0
         self._method = b""
 
     async def receive_head(self) -> RequestHead | Response | None:
-        """Wait for the request's head.
+        """Wait for the next request's head.
 
-        Returns the response to send if there is no acceptable one, None if the client has left.
+        Returns the response to send if there is no acceptable one, None if the client has left or
+        wants nothing more.
         """
-        with trio.move_on_after(self._settings.head_timeout):
-            try:
+        try:
+            if self._requests and not self._received:
+                with trio.move_on_after(self._settings.keep_alive_timeout):
+                    await self._receive_more()
+                if not self._received:
+                    return None
+            with trio.move_on_after(self._settings.head_timeout):
+                await self._turnstile.wait()
                 return await self._receive_head()
-            except trio.BrokenResourceError:
-                return None
-        return plain_response(408, "The request did not arrive in time.")
+        except trio.BrokenResourceError:
+            return None
+        return error_response(408, "timeout", "The request did not arrive in time.")
+
+    async def receive_body(self, head: RequestHead, bytes_max: int) -> bytes | Response:
+        """Wait for the body of the request. Returns the response to send if it is not acceptable.
+
+        Raises:
+            trio.BrokenResourceError: the connection is lost.
+
+        """
+        if any(int(value) > bytes_max for value in head.values(b"content-length")):
+            return _too_large(bytes_max)
+        with trio.move_on_after(self._settings.body_timeout):
+            if self._h11.they_are_waiting_for_100_continue:
+                informational = h11.InformationalResponse(status_code=100, headers=[])
+                await self._stream.send_all(self._encode(informational))
+            return await self._receive_body(bytes_max)
+        return error_response(408, "timeout", "The request's body did not arrive in time.")
+
+    async def respond(self, response: Response, *, last: bool = False) -> bool:
+        """Send the response, without its body to a HEAD request.
+
+        Returns whether another request may follow; if not, the connection is closed.
+        """
+        headers = [*response.headers, ("Date", formatdate(usegmt=True))]
+        if response.status not in NO_BODY:
+            headers.append(("Content-Length", str(len(response.body))))
+        if last or self._requests >= self._settings.requests_max or not self._is_read():
+            headers.append(("Connection", "close"))
+        data = self._encode(h11.Response(status_code=response.status, headers=headers))
+        if self._method != b"HEAD" and response.body:
+            data += self._encode(h11.Data(data=response.body))
+        data += self._encode(h11.EndOfMessage())
+        if await self._send(data) and self._h11.our_state is self._h11.their_state is h11.DONE:
+            self._received = bytearray(self._h11.trailing_data[0])
+            self._h11.start_next_cycle()
+            return True
+        await self.close()
+        return False
+
+    async def close(self) -> None:
+        """Close so that what was sent last arrives."""
+        await close_gently(self._transport, self._settings.close_timeout)
+
+    def hand_over(self) -> "ReplayStream":
+        """Return the stream with what was read of the latest request put back in front."""
+        return ReplayStream(
+            self._stream,
+            bytes(self._received),
+            self._turnstile,
+            self._settings.connection_bytes_max,
+        )
 
     async def _receive_head(self) -> RequestHead | Response | None:
         while True:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as exc:
-                return plain_response(exc.error_status_hint, "This is not an acceptable request.")
+                return _malformed(exc.error_status_hint)
             if isinstance(event, h11.Request):
+                self._requests += 1
                 self._method = event.method
                 return self._head(event)
             if event is not h11.NEED_DATA:
                 return None
-            data = bytes(await self._stream.receive_some(READ_BYTES))
-            self._received += data
-            self._h11.receive_data(data)
+            await self._receive_more()
+
+    async def _receive_more(self) -> None:
+        self._received += await self._receive()
+
+    async def _receive(self) -> bytes:
+        data = bytes(await self._stream.receive_some(READ_BYTES))
+        await self._turnstile.wait()
+        self._h11.receive_data(data)
+        return data
 
     def _head(self, request: h11.Request) -> RequestHead | Response:
         headers = tuple((bytes(name), bytes(value)) for name, value in request.headers)
         if len(headers) > self._settings.headers_max:
-            return plain_response(431, "The request has too many headers.")
+            return error_response(431, "too-many-headers", "The request has too many headers.")
+        names = {name for name, _ in headers}
+        if {b"content-length", b"transfer-encoding"} <= names:  # RFC 9112 section 6.1: an attack
+            return _malformed(400)
+        version = request.http_version.decode("ascii")
+        if version not in {"1.0", "1.1"}:
+            return error_response(505, "http-version", "Only HTTP/1.1 is spoken here.")
+        if request.method == b"CONNECT":
+            return error_response(501, "not-a-proxy", "This is not a proxy.")
         try:
-            path = urlsplit(request.target.decode("ascii")).path
+            target = urlsplit(request.target.decode("ascii"))
         except ValueError:
-            return plain_response(400, "The request's target is malformed.")
+            return error_response(400, "malformed-request", "The request's target is malformed.")
         return RequestHead(
-            request.method.decode("ascii"), path, request.http_version.decode("ascii"), headers
+            request.method.decode("ascii"),
+            target.path,
+            version,
+            headers,
+            target.query,
         )
 
-    async def respond(self, response: Response) -> None:
-        """Send the response, without its body to a HEAD request, and close the connection.
+    async def _receive_body(self, bytes_max: int) -> bytes | Response:
+        body = bytearray()
+        parts = 0
+        while True:
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as exc:
+                return _malformed(exc.error_status_hint)
+            if isinstance(event, h11.EndOfMessage):
+                return bytes(body)
+            if isinstance(event, h11.Data):
+                body += event.data
+                parts += 1
+                if len(body) > bytes_max or parts > BODY_PARTS_MAX:
+                    return _too_large(bytes_max)
+            elif event is h11.NEED_DATA:
+                await self._receive()
+            else:
+                return _malformed(400)
 
-        The client has ``close_timeout`` for either.
-        """
-        headers = [*response.headers, ("Date", formatdate(usegmt=True)), ("Connection", "close")]
-        if response.status != NOT_MODIFIED:  # its length would have to be the file's
-            headers.append(("Content-Length", str(len(response.body))))
-        data = self._h11.send(h11.Response(status_code=response.status, headers=headers))
+    def _is_read(self) -> bool:
+        """Pass over what has arrived of the request; return whether that is all of it."""
+        with suppress(h11.RemoteProtocolError):
+            while self._h11.their_state is h11.SEND_BODY:
+                if self._h11.next_event() is h11.NEED_DATA:
+                    return False
+        return self._h11.their_state not in {h11.SEND_BODY, h11.ERROR}
+
+    def _encode(self, event: h11.Event) -> bytes:
+        data = self._h11.send(event)
         assert data is not None
-        if self._method != b"HEAD":
-            data += response.body
-        with trio.move_on_after(self._settings.close_timeout):
-            with suppress(trio.BrokenResourceError):
-                await self._stream.send_all(data)
-        await close_gently(self._stream, self._settings.close_timeout)
+        return data
 
-    def hand_over(self) -> "ReplayStream":
-        """Return the stream with everything that was read of it put back in front."""
-        return ReplayStream(
-            self._stream, bytes(self._received), self._settings.connection_bytes_max
-        )
+    async def _send(self, data: bytes) -> bool:
+        with trio.move_on_after(self._settings.send_timeout), suppress(trio.BrokenResourceError):
+            await self._stream.send_all(data)
+            return True
+        return False
+
+
+def _malformed(status: int) -> Response:
+    return error_response(status, "malformed-request", "This is not an acceptable request.")
+
+
+def _too_large(bytes_max: int) -> Response:
+    text = f"The request's body is longer than {bytes_max} bytes, or in too many pieces."
+    return error_response(413, "too-large", text)
 
 
 async def close_gently(stream: trio.abc.HalfCloseableStream, patience: float) -> None:
@@ -151,9 +291,12 @@ class ReplayStream(trio.abc.Stream):
     Closing it leaves the inner stream open, for ``close_gently``.
     """
 
-    def __init__(self, inner: trio.abc.Stream, replayed: bytes, bytes_max: int) -> None:
+    def __init__(
+        self, inner: trio.abc.Stream, replayed: bytes, turnstile: Turnstile, bytes_max: int
+    ) -> None:
         self._inner = inner
         self._replayed = replayed
+        self._turnstile = turnstile
         self._left = bytes_max
         self._closed = False
 
@@ -167,7 +310,9 @@ class ReplayStream(trio.abc.Stream):
             data = self._replayed[:max_bytes]
             self._replayed = self._replayed[len(data) :]
         else:
-            data = bytes(await self._inner.receive_some(max_bytes))
+            size = FRAMED_BYTES if max_bytes is None else min(max_bytes, FRAMED_BYTES)
+            data = bytes(await self._inner.receive_some(size))
+            await self._turnstile.wait()
         self._left -= len(data)
         return data
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
-from edge.signal.http import NOT_MODIFIED, RequestHead, Response, plain_response
+from edge.signal.http import RequestHead, Response, error_response
 
 INDEX = "index.html"
 
@@ -71,13 +71,16 @@ def page_response(page: Mapping[str, PageFile], head: RequestHead) -> Response:
     """Answer a request for a file of the page."""
     file = page.get(head.path)
     if file is None:
-        return plain_response(404, "There is nothing here.")
+        return error_response(404, "not-found", "There is nothing here.")
     if head.method not in {"GET", "HEAD"}:
-        return plain_response(405, "Only GET and HEAD are served here.", ("Allow", "GET, HEAD"))
+        allowed = "GET, HEAD"
+        return error_response(
+            405, "method-not-allowed", f"Only {allowed} are served here.", ("Allow", allowed)
+        )
     # no-cache: kept, but never used without asking. A page and a server of different versions
     # would not understand each other.
     caching = (("ETag", file.etag), ("Cache-Control", "no-cache"))
     if file.etag in head.tokens(b"if-none-match"):
-        return Response(NOT_MODIFIED, headers=caching)
+        return Response(304, headers=caching)
     headers = (("Content-Type", file.content_type), *caching, *SECURITY_HEADERS)
     return Response(200, file.body, headers)

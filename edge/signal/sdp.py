@@ -38,7 +38,8 @@ class SdpReason(StrEnum):
     SYNTAX = "syntax"
     DUPLICATE_MID = "duplicate-mid"
     NO_AUDIO = "no-audio"
-    NO_OPUS = "no-opus"
+    NO_CODEC = "no-codec"
+    """Audio, but in no codec that the policy takes."""
     NO_RTCP_MUX = "no-rtcp-mux"
     NO_ICE = "no-ice"
     """No ICE credentials."""
@@ -49,6 +50,11 @@ class SdpReason(StrEnum):
     """None of the fingerprints uses a hash that we trust."""
     SETUP = "setup"
     """A DTLS role that cannot be answered."""
+    AUDIO_GONE = "audio-gone"
+    """This and the following: a later offer that asks for what a session cannot follow."""
+    CODEC_CHANGED = "codec-changed"
+    FINGERPRINT_CHANGED = "fingerprint-changed"
+    ROLE_CHANGED = "role-changed"
 
 
 class Direction(StrEnum):

@@ -1,31 +1,46 @@
-"""The signaling endpoint of one worker: WebSocket on one path, the page on the others."""
+"""The signaling endpoint of one worker: TLS, WebSocket on one path, doors on others, the page.
+
+A connection is a stranger until it has made a complete request. Strangers are few and the eldest
+goes first (``waiting_max``), so that nobody keeps others out by saying nothing, or by saying it
+slowly. What else a connection may take is bounded by its limits (``settings.py``).
+"""
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
+from edge.access.policy import AccessPolicy
+from edge.access.quota import address_name
+from edge.errors import SignalError
 from edge.signal.conversation import Conversation
+from edge.signal.doors.resource import refusal
+from edge.signal.doors.routes import Doors
+from edge.signal.entry import Doorkeeper, Entry, websocket_credentials
 from edge.signal.host import SessionHost
 from edge.signal.http import (
     HttpConnection,
     RequestHead,
     Response,
     close_gently,
-    plain_response,
+    error_response,
+    retry_after,
 )
-from edge.signal.messages import ByeReason
+from edge.signal.intake import PacedListener, Turnstile
 from edge.signal.page import PageFile, page_response
 from edge.signal.settings import SignalSettings
+from edge.signal.tls import TlsIdentity
 from edge.signal.upgrade import chosen_subprotocol, refuse_upgrade
 
 logger = logging.getLogger(__name__)
 
 REFUSALS_AT_ONCE_MAX = 64
-RETRY_AFTER_S = 5
 
 
 async def serve_signaling(
@@ -33,20 +48,24 @@ async def serve_signaling(
     settings: SignalSettings,
     host: SessionHost,
     page: Mapping[str, PageFile] | None,
+    policy: AccessPolicy | None = None,
+    tls: TlsIdentity | None = None,
     *,
-    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled.
 
     Cancelling it stops in order: every session ends, every client is told ``going-away`` and gets
-    twice ``close_timeout`` to close. ``page`` maps URL paths to files; None serves no page.
+    twice ``close_timeout`` to close. ``page`` maps URL paths to files; None serves no page. Without
+    a policy anybody may open sessions; without ``tls`` there is no encryption.
     """
-    server = _Server(settings, host, page or {})
+    server = _Server(settings, host, page or {}, Doorkeeper(policy, time.time), tls)
+    rate, burst = settings.accepts_per_second, settings.accepts_at_once
     async with trio.open_nursery() as connections:
         try:
             await trio.serve_listeners(
                 server.serve,
-                list(listeners),
+                [PacedListener(each, rate, burst) for each in listeners],
                 handler_nursery=connections,
                 task_status=task_status,
             )
@@ -56,26 +75,49 @@ async def serve_signaling(
 
 class _Server:
     def __init__(
-        self, settings: SignalSettings, host: SessionHost, page: Mapping[str, PageFile]
+        self,
+        settings: SignalSettings,
+        host: SessionHost,
+        page: Mapping[str, PageFile],
+        keeper: Doorkeeper,
+        tls: TlsIdentity | None,
     ) -> None:
         self._settings = settings
         self._host = host
         self._page = page
+        self._keeper = keeper
+        self._tls = tls
+        self._turnstile = Turnstile(settings.turn_interval)
+        self._doors = Doors(host, keeper, settings)
         self._numbers = itertools.count(1)
         self._open = 0
+        self._open_by_source: Counter[str] = Counter()
+        self._waiting: dict[int, trio.CancelScope] = {}
+        """Connections without a complete request, the eldest first."""
         self._conversations: dict[Conversation, trio.CancelScope] = {}
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, transport: trio.SocketStream) -> None:
         """Serve one connection. Whatever happens in it stays in it."""
         number = next(self._numbers)
         self._open += 1
+        counted = None
         try:
-            await self._serve(stream, number)
+            source = _source_of(transport)
+            counted = address_name(source)
+            if counted is not None:
+                self._open_by_source[counted] += 1
+            await self._serve(transport, source, counted, number)
+        except OSError as exc:
+            logger.debug("connection %d: %r", number, exc)  # it was reset before we had a look
         except Exception:
             logger.exception("connection %d has failed", number)
         finally:
             self._open -= 1
-            await trio.aclose_forcefully(stream)
+            if counted is not None:
+                self._open_by_source[counted] -= 1
+                if not self._open_by_source[counted]:
+                    del self._open_by_source[counted]
+            await trio.aclose_forcefully(transport)
 
     def go_away(self) -> None:
         """Tell every client, and put a limit to their closing."""
@@ -86,42 +128,125 @@ class _Server:
             except Exception:
                 logger.exception("a session cannot be closed")
 
-    async def _serve(self, stream: trio.SocketStream, number: int) -> None:
-        excess = self._open - self._settings.connections_max
+    async def _serve(
+        self, transport: trio.SocketStream, source: str, counted: str | None, number: int
+    ) -> None:
+        excess = self._excess(counted)
         if excess > REFUSALS_AT_ONCE_MAX:
             return
-        connection = HttpConnection(stream, self._settings)
+        connection = None
+        with self._waits(number):
+            stream = await self._secure(transport)
+            if stream is not None:
+                connection = HttpConnection(stream, transport, self._turnstile, self._settings)
+        if connection is None:
+            return
         if excess > 0:
-            retry = ("Retry-After", str(RETRY_AFTER_S))
-            await connection.respond(plain_response(503, "The server is full.", retry))
+            retry = retry_after(self._settings.busy_retry)
+            full = error_response(503, "busy", "The server has no room for you now.", retry)
+            await connection.respond(full, last=True)
             return
-        head = await connection.receive_head()
-        if head is None:
-            return
-        response = head if isinstance(head, Response) else self._response(head)
-        if response is not None:
-            await connection.respond(response)
-            return
-        assert isinstance(head, RequestHead)
-        await self._talk(stream, connection, chosen_subprotocol(head), number)
+        more = True
+        while more:
+            head = None
+            with self._waits(number):
+                head = await connection.receive_head()
+            if head is None:
+                await connection.close()
+                return
+            if isinstance(head, Response):
+                more = await connection.respond(head, last=True)
+            elif head.path == self._settings.path:
+                refused = self._refuse_upgrade(head)
+                if refused is None:
+                    await self._talk(transport, connection, head, source, number)
+                    return
+                more = await connection.respond(refused)
+            else:
+                response = await self._response(connection, head, source, number)
+                if response is None:
+                    return
+                more = await connection.respond(response)
 
-    def _response(self, head: RequestHead) -> Response | None:
-        """Answer a request; None if it becomes a WebSocket."""
-        if head.path == self._settings.path:
-            return refuse_upgrade(head)
-        return page_response(self._page, head)
+    def _excess(self, counted: str | None) -> int:
+        """Return by how many connections the limits are exceeded."""
+        settings = self._settings
+        excess = self._open - settings.connections_max
+        if counted is not None and settings.connections_per_source_max:
+            own = self._open_by_source[counted] - settings.connections_per_source_max
+            excess = max(excess, own)
+        return excess
+
+    @contextmanager
+    def _waits(self, number: int) -> Iterator[None]:
+        """Wait for a stranger, unless there are too many of them."""
+        with trio.CancelScope() as scope:
+            self._waiting[number] = scope
+            if len(self._waiting) > self._settings.waiting_max:
+                self._waiting.pop(next(iter(self._waiting))).cancel()
+            try:
+                yield
+            finally:
+                self._waiting.pop(number, None)
+
+    async def _secure(self, transport: trio.SocketStream) -> trio.abc.Stream | None:
+        """Return the stream to speak HTTP on, None if the client does not get there."""
+        if self._tls is None:
+            return transport
+        stream: trio.SSLStream[trio.SocketStream] = trio.SSLStream(
+            transport, self._tls.context, server_side=True, https_compatible=True
+        )
+        with trio.move_on_after(self._settings.handshake_timeout):
+            try:
+                await stream.do_handshake()
+            except trio.BrokenResourceError:
+                return None
+            return stream
+        return None
+
+    async def _response(
+        self, connection: HttpConnection, head: RequestHead, source: str, number: int
+    ) -> Response | None:
+        """Answer a request; None if its body does not come."""
+        resource = self._doors.find(head.path)
+        if resource is None:
+            return page_response(self._page, head)
+
+        async def receive_body(bytes_max: int) -> bytes | Response:
+            with self._waits(number):
+                return await connection.receive_body(head, bytes_max)
+            raise trio.BrokenResourceError("there are too many strangers")
+
+        try:
+            return await self._doors.answer(resource, head, source, receive_body)
+        except trio.BrokenResourceError:
+            return None
+        except Exception:
+            logger.exception("connection %d: a request has failed", number)
+            return error_response(500, "internal", "The server has failed.")
+
+    def _refuse_upgrade(self, head: RequestHead) -> Response | None:
+        refused = refuse_upgrade(head)
+        if refused is not None:
+            return refused
+        try:
+            self._keeper.check_origin(head)
+            websocket_credentials(head)
+        except SignalError as exc:
+            return refusal(exc, head, self._settings)
+        return None
 
     async def _talk(
         self,
-        stream: trio.SocketStream,
+        transport: trio.SocketStream,
         connection: HttpConnection,
-        subprotocol: str | None,
+        head: RequestHead,
+        source: str,
         number: int,
     ) -> None:
-        """Carry a conversation, and end the session that it leaves behind once the grace is over.
-
-        The connection counts as open until then.
-        """
+        """Carry a conversation."""
+        entry = Entry(self._host, self._keeper, websocket_credentials(head), source)
+        subprotocol = chosen_subprotocol(head)
         conversation: Conversation | None = None
         try:
             # Shielded once it runs: when the server is cancelled, go_away ends it in order.
@@ -129,12 +254,12 @@ class _Server:
                 async with trio.open_nursery() as nursery:
                     websocket = await self._accept(nursery, connection, subprotocol)
                     if websocket is not None:
-                        conversation = Conversation(websocket, self._host, self._settings, number)
+                        conversation = Conversation(websocket, entry, self._settings, number)
                         self._conversations[conversation] = scope
                         scope.shield = True
                         await conversation.run()
                     nursery.cancel_scope.cancel()
-            await close_gently(stream, self._settings.close_timeout)
+            await close_gently(transport, self._settings.close_timeout)
         except* (ConnectionClosed, LocalProtocolError) as exc:
             # The client left during the handshake, or pinged a socket that we were closing: wsproto
             # 1.3 forbids the pong and trio-websocket 0.12 does not expect that.
@@ -142,7 +267,6 @@ class _Server:
         finally:
             if conversation is not None:
                 del self._conversations[conversation]
-                await self._end_after_grace(conversation, number)
 
     async def _accept(
         self, nursery: trio.Nursery, connection: HttpConnection, subprotocol: str | None
@@ -155,12 +279,13 @@ class _Server:
             return await request.accept(subprotocol=subprotocol)
         return None
 
-    async def _end_after_grace(self, conversation: Conversation, number: int) -> None:
-        session = conversation.session
-        if session is None:
-            return
-        try:
-            await trio.sleep(self._settings.grace)
-        finally:
-            session.close(ByeReason.SIGNALING_CLOSED)
-            logger.info("connection %d: session %s outlived it", number, session.id)
+
+def _source_of(transport: trio.SocketStream) -> str:
+    """Return the client's numeric address.
+
+    Raises:
+        OSError: the client has left already.
+
+    """
+    host: str = transport.socket.getpeername()[0]
+    return host

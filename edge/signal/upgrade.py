@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from edge.signal.http import RequestHead, Response, plain_response
+from edge.signal.http import RequestHead, Response, error_response
 from edge.signal.messages import SUBPROTOCOL
 
 
@@ -13,20 +13,27 @@ def refuse_upgrade(head: RequestHead) -> Response | None:
     A good one is sure to pass wsproto 1.3, whose failures would leave trio-websocket 0.12 waiting.
     """
     if head.method != "GET":
-        return plain_response(405, "Only GET is served here.", ("Allow", "GET"))
+        return error_response(
+            405, "method-not-allowed", "Only GET is served here.", ("Allow", "GET")
+        )
     if "websocket" not in (token.lower() for token in head.tokens(b"upgrade")):
-        return plain_response(426, "This is a WebSocket endpoint.", ("Upgrade", "websocket"))
+        return error_response(
+            426, "upgrade-required", "This is a WebSocket endpoint.", ("Upgrade", "websocket")
+        )
     if head.values(b"sec-websocket-version") != [b"13"]:
-        return plain_response(
+        return error_response(
             426,
+            "upgrade-required",
             "Only version 13 of the WebSocket protocol is served here.",
             ("Upgrade", "websocket"),
             ("Sec-WebSocket-Version", "13"),
         )
     if not _is_handshake(head):
-        return plain_response(400, "This is not a WebSocket handshake.")
+        return error_response(400, "malformed-request", "This is not a WebSocket handshake.")
     if head.tokens(b"sec-websocket-protocol") and chosen_subprotocol(head) is None:
-        return plain_response(400, f"The only subprotocol served here is {SUBPROTOCOL}.")
+        return error_response(
+            400, "malformed-request", f"The only subprotocol served here is {SUBPROTOCOL}."
+        )
     return None
 
 

@@ -19,6 +19,8 @@ class Driven:
     report: Report
     key_id: int
     """Of the routing key that sealed the ufrag."""
+    ufrags: dict[bytes, int] = field()
+    """Those that lead here, and their keys: the first one, and others once ICE restarts."""
     addresses: dict[Address, bytes] = field(factory=dict)
     """Bound addresses and their 28 bytes."""
     sends_media: bool = False
@@ -27,3 +29,7 @@ class Driven:
     """The earliest entry of this session in the driver's timer heap."""
     media_wakes_at: float = math.inf
     """The earliest entry of this session in the pacer's."""
+
+    @ufrags.default
+    def _first_ufrag(self) -> dict[bytes, int]:
+        return {self.ufrag: self.key_id}

@@ -10,6 +10,9 @@ and stays with that session as long as the session holds it valid: another sessi
 over, whatever valid check is sent from it. Relays are told of every binding they ask about, and of
 its end.
 
+Clients that come over TCP are reached through the relay worker that has their connection: it takes
+the place of a public socket.
+
 An exception out of a session ends that session only.
 """
 
@@ -29,13 +32,16 @@ from attrs import frozen
 
 from edge.demux import is_media
 from edge.errors import FrameError, StunError
+from edge.ice.credentials import Credentials
 from edge.machine import Address
 from edge.media.punctuality import Punctuality
 from edge.routing import frames
 from edge.routing.peek import is_binding_request, peek_ufrag
 from edge.routing.sockaddr import decode_sockaddr, encode_sockaddr
+from edge.signal.messages import Verdict
 from edge.transceiver.driven import Driven
 from edge.transceiver.pacing import Pacer
+from edge.transceiver.returning import StreamBatch
 from edge.transceiver.session import (
     AddressValidated,
     Ended,
@@ -43,13 +49,19 @@ from edge.transceiver.session import (
     Layer,
     LayerUp,
     SessionEvent,
+    UfragRetired,
 )
+from edge.transceiver.verdict import judge, summary
 from edge.udp import SendBatch
 
 logger = logging.getLogger(__name__)
 
 BINDINGS_MAX = 32
 """Addresses bound to one session; the agent's own table is smaller."""
+
+
+GIVEN_UP_MAX = 1024
+"""Ufrags of sessions without a check that are remembered."""
 
 
 @frozen
@@ -69,10 +81,17 @@ class Driver:
         punctuality: Punctuality,
     ) -> None:
         self._internal = internal
-        self.trust(relays)
-        self._batches = [SendBatch(one.fileno(), one.family) for one in public]
-        self._by_ufrag: dict[bytes, Driven] = {}
+        self._batches: list[SendBatch | StreamBatch] = [
+            SendBatch(one.fileno(), one.family) for one in public
+        ]
+        """By index of the public socket; behind them the relays, for their TCP clients."""
+        self._udp_sockets = len(public)
         self._bindings: list[dict[bytes, _Binding]] = [{} for _ in public]
+        self.trust(relays)
+        self._sessions: dict[Driven, None] = {}
+        self._by_ufrag: dict[bytes, Driven] = {}
+        self._given_up: dict[bytes, str] = {}
+        """Ufrags of sessions that ended without a check, and their ids: the latest ones."""
         self._unbound: dict[bytes, None] = {}
         """Clients of the present frame that a relay takes for ours, and that are not."""
         self._timers: list[tuple[float, int, Driven]] = []
@@ -86,22 +105,47 @@ class Driver:
         self.empty.set()
         self.drops: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.verdicts: Counter[str] = Counter()
+        """Ended sessions by what became of them."""
         self.packets_received = 0
         self.packets_sent = 0
         self.reached_media = 0
 
     def __len__(self) -> int:
-        return len(self._by_ufrag)
+        return len(self._sessions)
 
     def trust(self, relays: Iterable[tuple[str, int]]) -> None:
-        """Take frames from these internal addresses only, and tell them of bindings that end."""
-        self._relays = frozenset(relays)
+        """Take frames from these internal addresses only, and tell them of bindings that end.
+
+        The order is that of the relays' indices.
+        """
+        known = tuple(relays)
+        self._relays = frozenset(known)
+        for index, relay in enumerate(known, self._udp_sockets):
+            if index < len(self._batches):
+                batch = self._batches[index]
+                assert isinstance(batch, StreamBatch)  # the others are before it
+                batch.relay = relay
+            elif index < frames.SOCKETS_MAX:
+                self._batches.append(StreamBatch(self._internal, relay, index))
+                self._bindings.append({})
 
     def add(self, driven: Driven, now: float) -> None:
         """Take over a new session."""
-        self._by_ufrag[driven.ufrag] = driven
+        self._sessions[driven] = None
+        self._by_ufrag.update(dict.fromkeys(driven.ufrags, driven))
         self.empty = trio.Event()
         self._drain(driven, now)
+        self._flush()
+
+    def restart_ice(self, driven: Driven, local: Credentials, key_id: int, now: float) -> None:
+        """Let a session's ICE restart with credentials whose ufrag that routing key has sealed."""
+        if driven not in self._sessions:
+            return
+        ufrag = local.ufrag.encode()
+        driven.ufrags[ufrag] = key_id
+        self._by_ufrag[ufrag] = driven
+        self._guard(driven, partial(driven.session.restart_ice, local), now)
         self._flush()
 
     def end(self, driven: Driven, reason: EndReason, now: float) -> None:
@@ -110,12 +154,15 @@ class Driver:
         self._flush()
 
     def end_all(self, reason: EndReason, now: float) -> None:
-        for driven in list(self._by_ufrag.values()):
+        for driven in list(self._sessions):
             self.end(driven, reason, now)
 
     def sessions_by_key(self) -> Counter[int]:
-        """Count the sessions by the routing key that sealed their ufrags."""
-        return Counter(driven.key_id for driven in self._by_ufrag.values())
+        """Count the sessions by the routing keys that sealed their ufrags.
+
+        While ICE restarts, a session may have ufrags of two keys.
+        """
+        return Counter(key for driven in self._sessions for key in set(driven.ufrags.values()))
 
     def all_drops(self) -> Counter[str]:
         """Return the drops of sockets and routing, and of sessions that have ended."""
@@ -126,16 +173,11 @@ class Driver:
 
     def receive_frame(self, data: memoryview, source: tuple[str, int], now: float) -> None:
         """Feed one frame's rows to their sessions and send what comes of it."""
-        if source not in self._relays:
-            self.drops["frame-from-stranger"] += 1
+        frame = self._decode(data, source)
+        if frame is None:
             return
-        try:
-            frame = frames.decode_frame(data)
-        except FrameError as exc:
-            self.drops[exc.reason] += 1
-            return
-        if frame.kind != frames.PACKETS or frame.socket >= len(self._bindings):
-            self.drops["unexpected-frame"] += 1
+        if frame.kind == frames.CLOSED:
+            self._forget(frame)
             return
         self.packets_received += len(frame.rows)
         touched: dict[Driven, None] = {}
@@ -170,7 +212,7 @@ class Driver:
 
     def command(self, driven: Driven, verb: Callable[[float], None], now: float) -> None:
         """Let a backend act on its session's media; what it wants sent leaves when it is due."""
-        if driven.ufrag in self._by_ufrag:
+        if driven in self._sessions:
             try:
                 verb(now)
                 self._schedule_media(driven)
@@ -188,7 +230,7 @@ class Driver:
             if due > driven.wakes_at:
                 continue  # an earlier entry has already done its work
             driven.wakes_at = math.inf
-            if driven.ufrag in self._by_ufrag:
+            if driven in self._sessions:
                 self._guard(driven, driven.session.handle_timeout, now)
         self._flush()
 
@@ -203,6 +245,41 @@ class Driver:
                 await self._timer_moved.wait()
 
     # From frame to session
+
+    def _decode(self, data: memoryview, source: tuple[str, int]) -> frames.Frame | None:
+        """Return a frame that a relay may send; count it if it may not."""
+        if source not in self._relays:
+            self.drops["frame-from-stranger"] += 1
+            return None
+        try:
+            frame = frames.decode_frame(data)
+        except FrameError as exc:
+            self.drops[exc.reason] += 1
+            return None
+        if frame.socket < self._udp_sockets:
+            expected = frame.kind == frames.PACKETS
+        else:  # nobody speaks for another relay's TCP clients
+            expected = frame.kind in {frames.PACKETS, frames.CLOSED}
+            expected = expected and source in self._relays_of(frame.socket)
+        if not expected:
+            self.drops["unexpected-frame"] += 1
+            return None
+        return frame
+
+    def _relays_of(self, public_socket: int) -> frozenset[tuple[str, int]]:
+        """Return the relays that may have flows of a public socket."""
+        if public_socket >= len(self._batches):
+            return frozenset()
+        batch = self._batches[public_socket]
+        return frozenset({batch.relay}) if isinstance(batch, StreamBatch) else self._relays
+
+    def _forget(self, frame: frames.Frame) -> None:
+        """Unbind clients whose connections have ended. Their sessions may have other ways."""
+        table = self._bindings[frame.socket]
+        for row in frame.rows:
+            binding = table.pop(row.client, None)
+            if binding is not None:
+                del binding.driven.addresses[binding.address]
 
     def _find(self, public_socket: int, row: frames.Row) -> tuple[Driven, Address] | None:
         """Return whose packet a row is, and the address it came from; count it if nobody's."""
@@ -220,12 +297,13 @@ class Driver:
         self, public_socket: int, row: frames.Row, binding: _Binding | None
     ) -> tuple[Driven, Address] | None:
         try:
-            driven = self._by_ufrag.get(peek_ufrag(row.payload))
+            ufrag = peek_ufrag(row.payload)
         except StunError as exc:
             self.drops[exc.reason] += 1
             return None
+        driven = self._by_ufrag.get(ufrag)
         if driven is None:
-            self.drops["unknown-session"] += 1
+            self._drop_unknown(ufrag)
             return None
         if binding is not None and binding.driven is driven:
             return driven, binding.address
@@ -235,6 +313,20 @@ class Driver:
             self.drops[exc.reason] += 1
             return None
         return driven, Address(host, port, public_socket)
+
+    def _drop_unknown(self, ufrag: bytes) -> None:
+        """Count a check for nobody; say whom it would have been for, if it comes too late."""
+        late = self._given_up.pop(ufrag, None)
+        if late is None:
+            self.drops["unknown-session"] += 1
+            return
+        self.drops["ufrag-expired"] += 1
+        logger.info("session %s: its first check came after it had been given up", late)
+
+    def _note_given_up(self, ufrag: bytes, session: str) -> None:
+        if len(self._given_up) >= GIVEN_UP_MAX:
+            del self._given_up[next(iter(self._given_up))]
+        self._given_up[ufrag] = session
 
     # From session to world
 
@@ -278,12 +370,16 @@ class Driver:
         match event:
             case AddressValidated(address):
                 self._bind(driven, address)
+            case UfragRetired(ufrag):
+                retired = ufrag.encode()
+                if driven.ufrags.pop(retired, None) is not None:
+                    del self._by_ufrag[retired]
             case LayerUp(layer):
                 if layer is Layer.MEDIA:
                     self.reached_media += 1
                 driven.report(event)
-            case Ended(reason):
-                self._remove(driven, reason)
+            case Ended():
+                self._remove(driven, event)
                 driven.report(event)
             case _:
                 assert_never(event)
@@ -305,10 +401,18 @@ class Driver:
         table[client] = _Binding(driven, address)
         driven.addresses[address] = client
 
-    def _remove(self, driven: Driven, reason: EndReason) -> None:
-        if self._by_ufrag.pop(driven.ufrag, None) is None:
+    def _remove(self, driven: Driven, end: Ended) -> None:
+        if driven not in self._sessions:
             return
-        self.ended[reason.value] += 1
+        del self._sessions[driven]
+        verdict = judge(end.reason, end.statistics)
+        for ufrag in driven.ufrags:
+            del self._by_ufrag[ufrag]
+            if verdict is Verdict.NO_CHECK:
+                self._note_given_up(ufrag, driven.id)
+        logger.info("session %s ended: %s", driven.id, summary(end.reason, end.statistics))
+        self.ended[end.reason.value] += 1
+        self.verdicts[verdict.value] += 1
         self.drops.update(driven.session.statistics().drops)
         released: defaultdict[int, list[bytes]] = defaultdict(list)
         for address, client in driven.addresses.items():
@@ -317,7 +421,7 @@ class Driver:
         driven.addresses.clear()
         for public_socket, clients in released.items():
             self._release(public_socket, clients)
-        if not self._by_ufrag:
+        if not self._sessions:
             self.empty.set()
 
     def _confirm(
@@ -332,7 +436,7 @@ class Driver:
         for client, driven, address in asked:
             binding = table.get(client)
             free = binding is None or not binding.driven.session.valid(address)
-            if free and driven.ufrag in self._by_ufrag and driven.session.valid(address):
+            if free and driven in self._sessions and driven.session.valid(address):
                 self._bind(driven, address)
                 binding = table.get(client)
             if binding is not None and binding.driven is driven:
@@ -340,8 +444,8 @@ class Driver:
         self._notify(frames.CONFIRM, public_socket, relay, clients)
 
     def _release(self, public_socket: int, clients: list[bytes]) -> None:
-        """Tell all relays that these clients are nobody's here any more."""
-        for relay in self._relays:
+        """Tell the relays that these clients are nobody's here any more."""
+        for relay in self._relays_of(public_socket):
             self._notify(frames.RELEASE, public_socket, relay, clients)
 
     def _notify(
@@ -371,7 +475,7 @@ class Driver:
         self._drain(driven, now)
 
     def _drain(self, driven: Driven, now: float) -> None:
-        if driven.ufrag not in self._by_ufrag:
+        if driven not in self._sessions:
             return
         try:
             self._pump(driven)
@@ -387,6 +491,7 @@ class Driver:
         with suppress(Exception):
             driven.session.end(EndReason.CRASHED, now)
             self._pump(driven)
-        if driven.ufrag in self._by_ufrag:
-            self._remove(driven, EndReason.CRASHED)
-            driven.report(Ended(EndReason.CRASHED))
+        if driven in self._sessions:
+            end = Ended(EndReason.CRASHED)
+            self._remove(driven, end)
+            driven.report(end)

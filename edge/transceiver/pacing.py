@@ -49,10 +49,13 @@ class Pacer:
         """When ``fire`` wants to be called next."""
         return self._heap[0][0] if self._heap else math.inf
 
-    def schedule(self, driven: Driven) -> bool:
+    def schedule(self, driven: Driven, earliest: float = -math.inf) -> bool:
         """Note when a session wants to be woken; tell whether that is now the first of all."""
         wake = driven.session.next_media()
-        if wake is None or wake >= driven.media_wakes_at:
+        if wake is None:
+            return False
+        wake = max(wake, earliest)
+        if wake >= driven.media_wakes_at:
             return False
         driven.media_wakes_at = wake
         entry = (wake, next(self._order), driven)
@@ -87,7 +90,7 @@ class Pacer:
             if paced is not None:
                 self._send(driven, paced.packet)
                 self._unsent.append(paced.due)
-        self.schedule(driven)
+        self.schedule(driven, math.nextafter(now, math.inf))
 
     def _send_queued(self) -> float:
         """Send, count how late each packet was, and return the time."""

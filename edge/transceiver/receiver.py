@@ -32,6 +32,9 @@ Feed = Callable[[memoryview, tuple[str, int], float], None]
 """Takes one frame, its source and the time. The memory is reused afterwards."""
 
 
+Tick = Callable[[float], None]
+
+
 class FrameReceiver:
     """Feeds the frames of one socket to a function.
 
@@ -78,11 +81,13 @@ class FrameReceiver:
                 await trio.lowlevel.checkpoint()
                 for _ in range(TICKS_PER_TURN):
                     self._sleep(TICK)
-                    count += self._take()
+                    self._tick(trio.current_time())
+                    count += self._take(self._tick)
                     self._tick(trio.current_time())
 
-    def _take(self) -> int:
-        """Take the frames that are there; return how many."""
+    def _take(self, tick: Tick | None = None) -> int:
+        """Take the frames that are there; return how many. ``tick`` is called in between."""
+        ticked_at = trio.current_time()
         for count in range(FRAMES_AT_ONCE):
             try:
                 size, source = self._internal.recvfrom_into(self._buffer, 0, socket.MSG_DONTWAIT)
@@ -90,5 +95,9 @@ class FrameReceiver:
                 if exc.errno not in (errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED):
                     raise
                 return count
-            self._feed(self._view[:size], source[:2], trio.current_time())
+            now = trio.current_time()
+            if tick is not None and now - ticked_at >= TICK:
+                tick(now)
+                ticked_at = trio.current_time()
+            self._feed(self._view[:size], source[:2], now)
         return FRAMES_AT_ONCE

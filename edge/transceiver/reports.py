@@ -3,44 +3,37 @@
 from collections.abc import Iterator, Mapping
 
 from edge.signal.host import StateReport
-from edge.signal.messages import Bye, ByeReason, LayerState, State
+from edge.signal.messages import Bye, ByeReason, LayerState, State, Verdict
 from edge.signal.messages import Layer as WireLayer
-from edge.transceiver.session import Ended, EndReason, LayerUp
+from edge.transceiver.verdict import judge, sentence
+from edge.transceiver.vocabulary import Ended, EndReason, LayerUp
 
-_BYES: Mapping[EndReason, tuple[ByeReason, str]] = {
-    EndReason.ICE_TIMEOUT: (
-        ByeReason.SETUP_TIMEOUT,
-        "no connectivity check arrived: UDP may be blocked between the client and this server",
-    ),
-    EndReason.DTLS_TIMEOUT: (
-        ByeReason.SETUP_TIMEOUT,
-        "connectivity checks arrived, but the DTLS handshake was not completed in time",
-    ),
-    EndReason.DTLS_FAILED: (ByeReason.HANDSHAKE_FAILED, "the DTLS handshake failed"),
-    EndReason.FINGERPRINT_MISMATCH: (
-        ByeReason.HANDSHAKE_FAILED,
-        "the client's certificate is not the one whose fingerprint was offered",
-    ),
-    EndReason.NO_SRTP_PROFILE: (
-        ByeReason.HANDSHAKE_FAILED,
-        "the client and this server have no SRTP profile in common",
-    ),
-    EndReason.CONSENT_LOST: (
-        ByeReason.CONSENT_LOST,
-        "nothing valid was heard from the client for too long",
-    ),
-    EndReason.PEER_CLOSED: (ByeReason.PEER_CLOSED, "the client closed the media connection"),
-    EndReason.BACKEND_REFUSED: (
-        ByeReason.BACKEND_REFUSED,
-        "the backend could not be reached, or did not take the call",
-    ),
-    EndReason.BACKEND_LOST: (ByeReason.BACKEND_LOST, "the connection to the backend was lost"),
-    EndReason.BACKEND_ENDED: (ByeReason.BACKEND_ENDED, "the backend hung up"),
-    EndReason.CLIENT_BYE: (ByeReason.HANG_UP, "the client hung up"),
-    EndReason.CLIENT_GONE: (ByeReason.SIGNALING_CLOSED, "the signaling connection was closed"),
-    EndReason.GOING_AWAY: (ByeReason.GOING_AWAY, "this server is shutting down"),
-    EndReason.CRASHED: (ByeReason.INTERNAL, "the session failed because of a fault of this server"),
+_BYE_REASONS: Mapping[EndReason, ByeReason] = {
+    EndReason.ICE_TIMEOUT: ByeReason.SETUP_TIMEOUT,
+    EndReason.DTLS_TIMEOUT: ByeReason.SETUP_TIMEOUT,
+    EndReason.DTLS_FAILED: ByeReason.HANDSHAKE_FAILED,
+    EndReason.FINGERPRINT_MISMATCH: ByeReason.HANDSHAKE_FAILED,
+    EndReason.NO_SRTP_PROFILE: ByeReason.HANDSHAKE_FAILED,
+    EndReason.CONSENT_LOST: ByeReason.CONSENT_LOST,
+    EndReason.PEER_CLOSED: ByeReason.PEER_CLOSED,
+    EndReason.BACKEND_REFUSED: ByeReason.BACKEND_REFUSED,
+    EndReason.BACKEND_LOST: ByeReason.BACKEND_LOST,
+    EndReason.BACKEND_ENDED: ByeReason.BACKEND_ENDED,
+    EndReason.CLIENT_BYE: ByeReason.HANG_UP,
+    EndReason.CLIENT_GONE: ByeReason.SIGNALING_CLOSED,
+    EndReason.TIME_LIMIT: ByeReason.TIME_LIMIT,
+    EndReason.GOING_AWAY: ByeReason.GOING_AWAY,
+    EndReason.CRASHED: ByeReason.INTERNAL,
 }
+
+_IN_ORDER: Mapping[EndReason, str] = {
+    EndReason.PEER_CLOSED: "the client closed the media connection",
+    EndReason.BACKEND_ENDED: "the backend hung up",
+    EndReason.CLIENT_BYE: "the client hung up",
+    EndReason.TIME_LIMIT: "the session has lasted as long as it may",
+    EndReason.GOING_AWAY: "this server is shutting down",
+}
+"""What is said of a session that ended in order, and of one that had no time to go wrong."""
 
 _FAILED_LAYERS: Mapping[EndReason, WireLayer] = {
     EndReason.ICE_TIMEOUT: WireLayer.ICE,
@@ -56,6 +49,7 @@ _FAILED_LAYERS: Mapping[EndReason, WireLayer] = {
 END_REASONS: Mapping[ByeReason, EndReason] = {
     ByeReason.HANG_UP: EndReason.CLIENT_BYE,
     ByeReason.SIGNALING_CLOSED: EndReason.CLIENT_GONE,
+    ByeReason.TIME_LIMIT: EndReason.TIME_LIMIT,
     ByeReason.GOING_AWAY: EndReason.GOING_AWAY,
     ByeReason.INTERNAL: EndReason.CRASHED,
 }
@@ -64,7 +58,7 @@ END_REASONS: Mapping[ByeReason, EndReason] = {
 
 def farewell_word(reason: EndReason) -> str:
     """Return why a session ended as its backend is told."""
-    return _BYES[reason][0]
+    return _BYE_REASONS[reason]
 
 
 def reports(event: LayerUp | Ended, elapsed: float) -> Iterator[StateReport]:
@@ -73,9 +67,11 @@ def reports(event: LayerUp | Ended, elapsed: float) -> Iterator[StateReport]:
     match event:
         case LayerUp(layer):
             yield State(layer=WireLayer(layer.value), state=LayerState.CONNECTED, ms=ms)
-        case Ended(reason):
+        case Ended(reason, statistics):
             failed = _FAILED_LAYERS.get(reason)
             if failed is not None:
                 yield State(layer=failed, state=LayerState.FAILED, ms=ms)
-            wire_reason, sentence = _BYES[reason]
-            yield Bye(reason=wire_reason, message=sentence)
+            verdict = judge(reason, statistics)
+            good = verdict in {Verdict.OK, Verdict.GAVE_UP}
+            message = _IN_ORDER.get(reason, sentence(verdict)) if good else sentence(verdict)
+            yield Bye(reason=_BYE_REASONS[reason], message=message, verdict=verdict)

@@ -12,6 +12,9 @@ its peer ends it. Its layers come up in order, each the condition of the next:
 If ICE or DTLS are not up when ``setup_timeout`` is over, the session ends with the layer's name in
 the reason. Authenticated media counts as a sign of life for ICE's consent.
 
+A restart of ICE (``restart_ice``) concerns ICE alone. DTLS, SRTP and the media endpoint stay as
+they are, and send where ICE then says; sequence numbers, timestamps and reports go on.
+
 Media does not pass the event queue: every received packet goes straight to the media endpoint. Its
 answer does not pass the queue of datagrams either if the owner uses ``answer_datagram``, because
 this is the path that costs: draining took a fifth of the time that an echoed packet takes
@@ -19,121 +22,55 @@ this is the path that costs: draining took a fifth of the time that an echoed pa
 the owner schedules apart from the session's time-outs, for the same reason.
 """
 
-from enum import Enum
 from typing import assert_never
 
-from attrs import frozen
-
 from edge.demux import Kind, classify
-from edge.dtls.certificate import Fingerprint
 from edge.dtls.context import DtlsContexts
-from edge.dtls.transport import DtlsTransport, HandshakeCompleted, HandshakeFailed, PeerClosed, Role
+from edge.dtls.transport import DtlsTransport, HandshakeCompleted, HandshakeFailed, PeerClosed
 from edge.errors import RtpError, SrtpError
-from edge.ice.agent import ConsentLost, IceLiteAgent, IceStatistics, PairSelected, PeerValidated
+from edge.ice.agent import (
+    ConsentLost,
+    CredentialsRetired,
+    IceLiteAgent,
+    PairSelected,
+    PeerValidated,
+)
 from edge.ice.credentials import Credentials
 from edge.machine import Address, Entropy, Machine
 from edge.media.endpoint import MediaEndpoint, PacedPacket
-from edge.rtp.clock import CLOCK_RATE_HZ
 from edge.rtp.extensions import decode_extensions
 from edge.rtp.packet import RtpPacket, decode_rtp
-from edge.rtp.reporter import Reporter, RtpStatistics, SourceLeft, StreamReported
+from edge.rtp.reporter import Reporter, SourceLeft, StreamReported
 from edge.srtp.session import SrtpSession
+from edge.transceiver.vocabulary import (
+    AddressValidated,
+    Ended,
+    EndReason,
+    Layer,
+    LayerUp,
+    Peer,
+    SessionEvent,
+    SessionLimits,
+    SessionStatistics,
+    UfragRetired,
+)
+
+__all__ = [
+    "AddressValidated",
+    "EndReason",
+    "Ended",
+    "Layer",
+    "LayerUp",
+    "Peer",
+    "Session",
+    "SessionEvent",
+    "SessionLimits",
+    "SessionStatistics",
+    "UfragRetired",
+]
 
 SOURCES_BOUND_MAX = 8
 """SSRCs that are remembered as ours; SRTP takes no more of them either."""
-
-
-class Layer(Enum):
-    ICE = "ice"
-    DTLS = "dtls"
-    MEDIA = "media"
-    BACKEND = "backend"
-    """The owner's: a session does not know where its media goes."""
-
-
-class EndReason(Enum):
-    """Why a session ended. DTLS failures that are not listed end it with ``dtls-failed``."""
-
-    ICE_TIMEOUT = "ice-timeout"
-    DTLS_TIMEOUT = "dtls-timeout"
-    DTLS_FAILED = "dtls-failed"
-    FINGERPRINT_MISMATCH = "fingerprint-mismatch"
-    NO_SRTP_PROFILE = "no-srtp-profile"
-    CONSENT_LOST = "consent-lost"
-    PEER_CLOSED = "peer-closed"
-    BACKEND_REFUSED = "backend-refused"
-    """It could not be reached, or did not want the call."""
-    BACKEND_LOST = "backend-lost"
-    """Its connection broke, or it broke its protocol."""
-    BACKEND_ENDED = "backend-ended"
-    """It hung up."""
-    CLIENT_BYE = "client-bye"
-    CLIENT_GONE = "client-gone"
-    GOING_AWAY = "going-away"
-    CRASHED = "crashed"
-
-
-@frozen
-class LayerUp:
-    """A layer works; ``elapsed`` seconds after the session was made."""
-
-    layer: Layer
-    elapsed: float
-
-
-@frozen
-class AddressValidated:
-    """The peer has authenticated itself from this address: its packets are this session's."""
-
-    address: Address
-
-
-@frozen
-class Ended:
-    """The session is over. What is queued still goes out; all input is ignored."""
-
-    reason: EndReason
-
-
-SessionEvent = LayerUp | AddressValidated | Ended
-
-
-@frozen
-class Peer:
-    """What offer and answer agreed on."""
-
-    role: Role
-    """Our side of the DTLS handshake."""
-    fingerprints: tuple[Fingerprint, ...]
-    """One of them is the peer's certificate's."""
-    payload_types: frozenset[int]
-    mid: bytes | None
-    """The audio section's media identification."""
-    mid_extension: int | None
-    """Id of the header extension that carries it, if negotiated (RFC 8843 §15)."""
-    may_send: bool
-    """Whether the peer wants media from us."""
-    clock_rate_hz: int = CLOCK_RATE_HZ
-    """Of the negotiated codec's RTP clock."""
-
-
-@frozen
-class SessionLimits:
-    """Seconds each."""
-
-    setup_timeout: float
-    consent_timeout: float
-
-
-@frozen
-class SessionStatistics:
-    """A snapshot. Times: seconds."""
-
-    layers: dict[Layer, float]
-    """When each layer came up, after the session was made."""
-    ice: IceStatistics
-    rtp: RtpStatistics
-    drops: dict[str, int]
 
 
 _DTLS_REASONS = {
@@ -178,6 +115,10 @@ class Session(Machine[SessionEvent]):
         self._setup_until: float | None = now + limits.setup_timeout
         self._layers: dict[Layer, float] = {}
         self._media_up = False
+        self._media_expected = peer.may_receive
+        self._may_send = peer.may_send
+        self._dtls_datagrams = 0
+        self._duration: float | None = None
         self._closed = False
 
     def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
@@ -228,10 +169,25 @@ class Session(Machine[SessionEvent]):
         """Return the protected packet that is due, if any, for ``destination``."""
         paced = self._media.wake(now)
         srtp = self._srtp
-        if paced is None or srtp is None or not self._peer.may_send:
+        if paced is None or srtp is None or not self._may_send:
             return None
         protected = self._send_rtp(srtp, paced.packet, now)
         return None if protected is None else PacedPacket(protected, paced.due)
+
+    def restart_ice(self, local: Credentials, now: float) -> None:
+        """Let the peer connect anew with these credentials of ours.
+
+        Until it has done so, and if it does not, everything stays where it is. ``UfragRetired``
+        tells which credentials are over: the old ones, or these.
+        """
+        if not self._closed:
+            self._ice.restart(local, now)
+            self._follow_ice(now)
+
+    def redirect(self, *, may_send: bool, may_receive: bool) -> None:
+        """Follow a later offer: whether the peer wants media from us, and announces media to us."""
+        self._may_send = may_send
+        self._media_expected = self._media_expected or may_receive
 
     def handle_timeout(self, now: float) -> None:
         if self._closed:
@@ -272,7 +228,8 @@ class Session(Machine[SessionEvent]):
         if reason is EndReason.CONSENT_LOST:
             self._transmits.clear()  # nothing may be sent any more (RFC 7675 §5.1)
         self._closed = True
-        self._emit(Ended(reason))
+        self._duration = now - self._made_at
+        self._emit(Ended(reason, self.statistics()))
 
     def close(self, now: float) -> None:
         self.end(EndReason.GOING_AWAY, now)
@@ -288,8 +245,11 @@ class Session(Machine[SessionEvent]):
         return SessionStatistics(
             layers=dict(self._layers),
             ice=self._ice.statistics(),
+            dtls_datagrams=self._dtls_datagrams,
             rtp=self._reporter.statistics(),
+            media_expected=self._media_expected,
             drops=dict(drops),
+            duration=self._duration,
         )
 
     # ICE
@@ -308,6 +268,8 @@ class Session(Machine[SessionEvent]):
                         self._follow_dtls(now)
                 case PairSelected(address):
                     self._dtls.destination = address
+                case CredentialsRetired(ufrag):
+                    self._emit(UfragRetired(ufrag))
                 case ConsentLost():
                     self.end(EndReason.CONSENT_LOST, now)
 
@@ -317,6 +279,7 @@ class Session(Machine[SessionEvent]):
         if not self._ice.valid(source):
             self.drops["dtls-unvalidated-address"] += 1
             return
+        self._dtls_datagrams += 1
         self._dtls.receive_datagram(data, source, now)
         self._follow_dtls(now)
 
@@ -362,7 +325,7 @@ class Session(Machine[SessionEvent]):
             self._media_up = True
             self._bring_up(Layer.MEDIA, now)
         answer = self._media.receive_audio(packet, now)
-        if answer is None or not self._peer.may_send:
+        if answer is None or not self._may_send:
             return None
         return self._send_rtp(srtp, answer, now)
 

@@ -19,7 +19,8 @@ from tests.support.netns import Namespace
 async def appliance_on(host: Namespace, directory: Path, **config: Any) -> AsyncIterator[Appliance]:
     """Run an appliance on a host, for media and signaling at the host's address."""
     path = write_config(directory, host=host.address, **config)
-    path.write_text(path.read_text().replace("127.0.0.1:0", f"{host.address}:0"))
+    text = path.read_text().replace("127.0.0.1:0", f"{host.address}:0")
+    path.write_text(text if "[access]" in text else f'{text}\n[access]\nopen = "on"\n')
     process = await trio.lowlevel.open_process(
         host.python("-m", "edge", "run", "--config", str(path)), stderr=subprocess.PIPE
     )
@@ -75,6 +76,7 @@ async def session_from(
             answer["session"],
             attribute(answer["sdp"], "ice-ufrag"),
             trio.current_time(),
+            secret=answer["secret"],
         )
         try:
             yield call

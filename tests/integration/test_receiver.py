@@ -124,7 +124,7 @@ async def test_fast_frames_are_taken_at_ticks(mock_clock: trio.testing.MockClock
         assert rig.fed == list(range(BUSY_FRAMES + 3 * 499))
         late = rig.times[BUSY_FRAMES:]
         assert all(math.isclose(late[i + 3] - late[i], TICK) for i in range(0, len(late) - 3, 3))
-        assert all(math.isclose(b - a, TICK) for a, b in pairwise(rig.ticks))
+        assert all(math.isclose(b - a, TICK) for a, b in pairwise(dict.fromkeys(rig.ticks)))
         assert len(rig.ticks) >= 499
 
 

@@ -57,7 +57,8 @@ async def hears_the_echo(browser: Browser, packets: int = 150) -> dict[str, Any]
     """Wait until so many packets were received, a loud beep among them; return the figures."""
     inbound = statistics("inbound-rtp")
     await browser.wait(
-        f"{inbound}.then((one) => one.packetsReceived >= {packets} && one.totalAudioEnergy > 0.001)"
+        f"{inbound}.then("
+        f"(one) => one?.packetsReceived >= {packets} && one.totalAudioEnergy > 0.001)"
     )
     return dict(await browser.evaluate(inbound))
 
@@ -148,6 +149,27 @@ async def test_a_second_call_on_the_same_page(tmp_path: Path) -> None:
         await hears_the_echo(browser, 50)
 
 
+async def test_a_route_by_the_address_or_the_field(tmp_path: Path) -> None:
+    routes = {"default": 'kind = "echo"', "other.one": 'kind = "echo"'}
+    async with (
+        running_appliance(tmp_path, routes=routes) as appliance,
+        running_browser(tmp_path) as browser,
+    ):
+        origin = await appliance.origin()
+        await browser.open(f"http://{origin}/?route=nowhere")
+        await browser.click("connect")
+        await browser.wait(f"window.edgeCall && {CALL_IS_OVER}")
+        assert f"{origin} has no route of this name" in await browser.text("error")
+        field = "document.getElementById('route')"
+        await browser.evaluate(f"{field}.value = 'not a name'")
+        await browser.click("connect")
+        assert await browser.evaluate(CALL_IS_OVER)
+        await browser.evaluate(f"{field}.value = 'other.one'")
+        await browser.click("connect")
+        await browser.wait(CALL_IS_UP)
+        await hears_the_echo(browser, 50)
+
+
 async def test_a_closed_tab_ends_the_session(tmp_path: Path) -> None:
     async with running_appliance(tmp_path) as appliance, running_browser(tmp_path) as browser:
         await start_call(browser, appliance)
@@ -157,16 +179,15 @@ async def test_a_closed_tab_ends_the_session(tmp_path: Path) -> None:
         assert reasons.keys() <= {*GOODBYES, "client-gone"}  # a closing tab may get none out
 
 
-async def test_a_crashed_tab_ends_the_session_after_the_grace(tmp_path: Path) -> None:
+async def test_a_crashed_tab_ends_the_session_at_once(tmp_path: Path) -> None:
+    """Chromium closes a dead page's WebSocket like that of one that is left."""
     async with (
-        running_appliance(tmp_path, signal="grace = 3.0") as appliance,
+        running_appliance(tmp_path, signal="grace = 60.0") as appliance,
         running_browser(tmp_path) as browser,
     ):
         await start_call(browser, appliance)
-        crashed_at = trio.current_time()
         await browser.crash_tab()
-        assert await ended(appliance) == {"client-gone": 1}
-        assert trio.current_time() - crashed_at > 2
+        assert await ended(appliance) == {"client-bye": 1}
 
 
 async def test_blocked_udp_is_said_in_plain_words(tmp_path: Path) -> None:

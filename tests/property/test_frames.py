@@ -20,7 +20,7 @@ ROWS = st.lists(
 )
 
 
-@given(st.integers(frames.PACKETS, frames.RELEASE), st.integers(0, 255), st.integers(0, 255), ROWS)
+@given(st.integers(frames.PACKETS, frames.CLOSED), st.integers(0, 255), st.integers(0, 255), ROWS)
 def test_round_trip(kind: int, socket: int, relay: int, rows: list[frames.Row]) -> None:
     data = frames.encode_frame(kind, socket, relay, rows)
     assert frames.decode_frame(memoryview(data)) == frames.Frame(kind, socket, relay, rows)

@@ -12,6 +12,8 @@ from tests.support.stun_messages import CONTROLLED, PRIORITY, seal
 
 LOCAL = Credentials("YbzzFnV+ByDtEbRvszE+6OYL", "localpasswordlocalpassword")
 REMOTE = Credentials("h6vY", "remotepasswordremotepassword")
+FRESH = [Credentials(f"fresh{number}", "n" * 24) for number in range(3)]
+"""Of restarts."""
 USERNAME = (0x0006, f"{LOCAL.ufrag}:{REMOTE.ufrag}".encode())
 
 
@@ -19,10 +21,10 @@ def make_agent() -> IceLiteAgent:
     return IceLiteAgent(LOCAL, silence_limit=30.0)
 
 
-def make_check(serial: int, priority: int, nominated: bool) -> bytes:
+def make_check(serial: int, priority: int, nominated: bool, local: Credentials = LOCAL) -> bytes:
     return encode_request(
         local=REMOTE,
-        remote=LOCAL,
+        remote=local,
         priority=priority,
         tie_breaker=7,
         use_candidate=nominated,
@@ -34,18 +36,27 @@ def note_liveness(address: Address) -> Call[IceLiteAgent]:
     return Call(lambda agent, now: agent.note_liveness(address, now))
 
 
+def restart(local: Credentials) -> Call[IceLiteAgent]:
+    """With these credentials, unless they are in use."""
+    return Call(lambda agent, now: None if agent.answers(local) else agent.restart(local, now))
+
+
 def bounded(agent: IceLiteAgent) -> None:
     """Tables within their caps, and the selected address among the valid ones."""
     assert len(agent._pairs) <= VALID_ADDRESSES_MAX
     assert len(agent._transactions) <= TRANSACTIONS_MAX
     assert agent.selected is None or agent.valid(agent.selected)
     assert (agent.selected is None) == (not agent._pairs)
+    assert agent.selected is None or agent._pairs[agent.selected].local == agent.local
     assert len(agent.drops) <= 20
 
 
 addresses = st.builds(Address, st.just("192.0.2.1"), st.integers(1, 20))
 serials = st.one_of(st.integers(0, 3), st.integers(0, 2**90))
 checks = st.builds(make_check, serials, st.integers(0, 3), st.booleans())
+fresh_checks = st.builds(
+    make_check, serials, st.integers(0, 3), st.booleans(), st.sampled_from(FRESH)
+)
 refused = st.sampled_from(
     [
         seal([USERNAME, PRIORITY, CONTROLLED], LOCAL.password),
@@ -70,11 +81,22 @@ steps: st.SearchStrategy[Step[IceLiteAgent]] = st.one_of(
     st.builds(Wait, st.floats(0, 40), st.booleans()),
     st.builds(note_liveness, addresses),
 )
+restarting: st.SearchStrategy[Step[IceLiteAgent]] = st.one_of(
+    steps,
+    st.builds(Datagram, fresh_checks, addresses),
+    st.builds(restart, st.sampled_from(FRESH)),
+)
 
 
 @given(st.lists(steps, max_size=25))
 @settings(max_examples=100, deadline=None)
 def test_machine_laws(inputs: list[Step[IceLiteAgent]]) -> None:
+    check_machine_laws(make_agent, inputs, invariant=bounded, final_events=(ConsentLost,))
+
+
+@given(st.lists(restarting, max_size=25))
+@settings(max_examples=200, deadline=None)
+def test_machine_laws_while_ice_restarts(inputs: list[Step[IceLiteAgent]]) -> None:
     check_machine_laws(make_agent, inputs, invariant=bounded, final_events=(ConsentLost,))
 
 

@@ -27,6 +27,7 @@ workers = {relays}
 
 [transceiver]
 workers = {transceivers}
+on_time_min = {on_time_min}
 {transceiver}
 
 [signal]
@@ -124,11 +125,13 @@ def write_config(
     media: str = "",
     routes: Mapping[str, str] = MappingProxyType({}),
     more: str = "",
+    on_time_min: float = 0.0,
 ) -> Path:
     """Write a configuration file; ``relay`` and so on are lines for those tables, ``more`` more.
 
     ``routes`` has the lines of each route's table. Without one named "default",
-    ``signal='default_route = "..."'`` has to name another.
+    ``signal='default_route = "..."'`` has to name another. Without ``on_time_min`` calls are taken
+    however late the workers are: tests run on busy machines.
     """
     path = directory / "edge.toml"
     path.write_text(
@@ -139,6 +142,7 @@ def write_config(
             transceivers=transceivers,
             relay=relay,
             transceiver=transceiver,
+            on_time_min=on_time_min,
             signal=signal,
             supervisor=supervisor,
             media=media,

@@ -98,8 +98,6 @@ class LiveCall:
     udp: trio.socket.SocketType
     websocket: WebSocketConnection
     session: str
-    secret: str
-    """For ``resume``."""
     ufrag: str
     """The server's."""
     offered_at: float
@@ -107,6 +105,8 @@ class LiveCall:
     events: list[PeerEvent] = field(factory=list)
     drop: Callable[[bytes], bool] = field(default=lambda _: False)
     """Decides per datagram, either way, whether the network loses it."""
+    secret: str = ""
+    """For ``resume``."""
 
     async def wait(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
         with trio.fail_after(timeout):
@@ -255,9 +255,9 @@ async def calling(
             udp,
             websocket,
             answer["session"],
-            answer["secret"],
             attribute(answer["sdp"], "ice-ufrag"),
             offered_at,
+            secret=answer["secret"],
         )
         if drop is not None:
             call.drop = drop

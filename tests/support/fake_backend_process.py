@@ -23,6 +23,8 @@ from tests.support.fake_backend import (
 )
 from tests.support.native_backend import heard
 
+RECEIVE_BUFFER_BYTES = 65_536
+"""A second or two of sound."""
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
@@ -97,7 +99,8 @@ _SCRIPTS: Mapping[str, Script] = {
 
 async def _listen(visitor: Visitor) -> None:
     """Print lines of the connection's number and a media time in seconds."""
-    visitor.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    assert isinstance(visitor.stream, trio.SocketStream)
+    visitor.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     await visitor.accept()
     number = os.urandom(2).hex()
     async with trio.open_nursery() as nursery:
@@ -111,8 +114,8 @@ async def _listen(visitor: Visitor) -> None:
 
 async def _main(*arguments: str) -> None:
     script = _listen if arguments[0] == "listen" else _SCRIPTS.get(arguments[0], record)
-    os.nice(19)  # a backend is another machine: it takes no CPU time from the appliance
     if arguments[0] == "flood":
+        os.nice(19)  # a backend is another machine: it takes no CPU time from the appliance
         pattern, total_bytes = bytes.fromhex(arguments[1]), int(arguments[2])
         script = flood(pattern * (65_536 // len(pattern)), total_bytes)
     async with fake_backend(script) as backend:

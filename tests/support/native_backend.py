@@ -40,9 +40,11 @@ def heard(visitor: Visitor) -> list[Heard]:
     frames = []
     for message in visitor.messages:
         if isinstance(message, bytes):
-            kind, label, *rest = _HEARD.unpack_from(message)
+            kind, label, flags, level, *times = _HEARD.unpack_from(message)
             assert kind == 0x11
-            frames.append(Heard(_LABELS[label], *rest, message[_HEARD.size :]))
+            delay, media_time, duration = times
+            audio = message[_HEARD.size :]
+            frames.append(Heard(_LABELS[label], flags, level, delay, media_time, duration, audio))
     return frames
 
 

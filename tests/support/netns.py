@@ -129,6 +129,20 @@ _DROP_UDP = (
     "add chain inet firewall input { type filter hook input priority 0; };"
     'add rule inet firewall input iifname != "lo" meta l4proto udp drop'
 )
+
+
+def renumber(server: Namespace, host: Namespace) -> Namespace:
+    """Give a host another address, in another network, and take the one that it has away."""
+    link = int(host.address.split(".")[2])
+    moved = Namespace(host.name, f"10.123.{100 + link}.2")
+    router = f"10.123.{100 + link}.1"
+    _ip("-n", server.name, "address", "add", f"{router}/24", "dev", f"link{link}")
+    _ip("-n", host.name, "address", "add", f"{moved.address}/24", "dev", "up0")
+    _ip("-n", host.name, "route", "replace", "default", "via", router)
+    _ip("-n", host.name, "address", "del", f"{host.address}/24", "dev", "up0")
+    return moved
+
+
 _UNFILTERED = "for each in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$each; done"
 
 

@@ -71,6 +71,8 @@ class Talker(Peer):
         self.arrivals: list[Arrival] = []
         self.started_at: float | None = None
         """When the first slot was sent."""
+        self.late = 0.0
+        """Seconds that a slot was sent too late at worst: how busy this machine is."""
         self.slots = slots
         self._clock_rate_hz = clock_rate_hz
         self._sequence = 0
@@ -84,6 +86,7 @@ class Talker(Peer):
         number = self.record.sent
         if self.started_at is None:
             self.started_at = now
+        self.late = max(self.late, now - self.started_at - number / FRAMES_PER_SECOND)
         for said in self.slots[number % len(self.slots)]:
             self.say(said, number * self._clock_rate_hz // FRAMES_PER_SECOND)
         self.record.sent += 1
@@ -131,6 +134,11 @@ class Talker(Peer):
             if codec != "opus" or len(packet.payload) > SILENT_BYTES_MAX:
                 pcm[start:] = decoder.decode(packet.payload)
         return bytes(pcm)
+
+    def played(self, codec: str, rate_hz: int, count: int) -> bytes:
+        """Return what the first packets carry, without the pauses between them."""
+        decoder = open_decoder(codec, rate_hz)
+        return b"".join(decoder.decode(each.payload) for each in self.packets[:count])
 
     def loud(self, codec: str = "opus") -> list[Arrival]:
         """Return the packets that carry more than silence."""

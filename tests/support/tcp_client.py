@@ -1,4 +1,4 @@
-"""A client that calls over TCP (RFC 6544): ``LiveCall`` with a connection in place of its socket."""
+"""A client that calls over TCP (RFC 6544): ``LiveCall``, a connection in place of its socket."""
 
 import re
 import socket

@@ -26,6 +26,18 @@ def test_sdp_lines() -> None:
     ]
 
 
+def test_tcp_comes_behind_udp() -> None:
+    candidates = host_candidates([("192.0.2.1", 3478)], [("192.0.2.1", 443), ("2001:db8::1", 443)])
+    assert [encode_candidate(one) for one in candidates] == [
+        "a=candidate:1 1 udp 2130706431 192.0.2.1 3478 typ host",
+        "a=candidate:2 1 tcp 1520435199 192.0.2.1 443 typ host tcptype passive",
+        "a=candidate:3 1 tcp 1520434943 2001:db8::1 443 typ host tcptype passive",
+    ]
+    first_tcp = candidates[1].priority
+    assert first_tcp >> 24 == 90
+    assert first_tcp >> 21 & 0b111 == 4, "the passive direction (RFC 6544 §4.2)"
+
+
 def test_no_address_makes_no_candidate() -> None:
     assert host_candidates([]) == ()
 
@@ -48,3 +60,5 @@ def test_no_address_makes_no_candidate() -> None:
 def test_addresses_that_are_no_candidates(addresses: list[tuple[str, int]]) -> None:
     with pytest.raises(LocalProtocolError):
         host_candidates(addresses)
+    with pytest.raises(LocalProtocolError):
+        host_candidates([], addresses)

@@ -20,8 +20,11 @@ from edge.signal.messages import (
     Layer,
     LayerState,
     Offer,
+    Resume,
+    Resumed,
     ServerMessage,
     State,
+    Verdict,
     decode_client_message,
     encode_server_message,
 )
@@ -31,6 +34,9 @@ def test_decodes_client_messages() -> None:
     assert decode_client_message('{"type":"offer","sdp":"v=0\\r\\n"}') == Offer(sdp="v=0\r\n")
     assert decode_client_message('{"sdp":"","type":"offer"}') == Offer(sdp="")
     assert decode_client_message('{"type":"bye"}') == HangUp()
+    assert decode_client_message('{"type":"resume","session":"a","secret":"b"}') == Resume(
+        session="a", secret="b"
+    )
     routed = '{"type":"offer","sdp":"","route":"sales.EU_2-b","metadata":{"user":{"id":[7,null]}}}'
     assert decode_client_message(routed) == Offer(
         sdp="", route="sales.EU_2-b", metadata={"user": {"id": [7, None]}}
@@ -63,6 +69,7 @@ def test_any_candidate_is_accepted(rest: str) -> None:
         ('{"type":"offer","sdp":"v=0","route":"%s"}' % ("x" * 65), "$.route"),
         ('{"type":"offer","sdp":"v=0","metadata":[]}', "$.metadata"),
         ('{"type":"offer","sdp":"v=0","metadata":{"x":1e999}}', "$.metadata"),
+        ('{"type":"resume","session":"a"}', "`secret`"),
         ('{"type":"bye","why":"x"}', "`why`"),
         ('{"type":"bye"} {}', "trailing"),
         ('{"type":"offer","sdp":"\\ud800"}', ""),
@@ -115,12 +122,21 @@ def test_an_error_is_short_however_long_the_message() -> None:
             {"type": "answer", "sdp": "v=0\r\n", "session": "s1"},
         ),
         (
+            Answer(sdp="v=0\r\n", session="s1", secret="s2"),
+            {"type": "answer", "sdp": "v=0\r\n", "session": "s1", "secret": "s2"},
+        ),
+        (Resumed(session="s1"), {"type": "resumed", "session": "s1"}),
+        (
             State(layer=Layer.DTLS, state=LayerState.CONNECTED, ms=31.5),
             {"type": "state", "layer": "dtls", "state": "connected", "ms": 31.5},
         ),
         (
             Bye(reason=ByeReason.CONSENT_LOST, message="Gone."),
             {"type": "bye", "reason": "consent-lost", "message": "Gone."},
+        ),
+        (
+            Bye(reason=ByeReason.HANG_UP, message="Gone.", verdict=Verdict.NO_MEDIA),
+            {"type": "bye", "reason": "hang-up", "message": "Gone.", "verdict": "no-media"},
         ),
         (
             Error(code=ErrorCode.BUSY, message="Full."),
@@ -134,10 +150,21 @@ def test_encodes_server_messages(message: ServerMessage, encoded: dict[str, obje
 
 def test_the_documentation_knows_every_code_and_its_examples_are_messages() -> None:
     text = (Path(__file__).parents[2] / "docs" / "signaling.md").read_text(encoding="utf-8")
-    for kind in (ErrorCode, ByeReason, Layer, LayerState):
+    for kind in (ErrorCode, ByeReason, Layer, LayerState, Verdict):
         assert all(f"`{member}`" in text for member in kind)
     examples = re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)
     client, server = msgspec.json.Decoder(ClientMessage), msgspec.json.Decoder(ServerMessage)
-    assert [type(client.decode(each)) for each in examples[:3]] == [Offer, Candidate, HangUp]
+    kinds = [Offer, Resume, Candidate, HangUp]
+    assert [type(client.decode(each)) for each in examples[:4]] == kinds
     assert client.decode(examples[0]).route is not None
-    assert [type(server.decode(each)) for each in examples[3:]] == [Answer, State, Bye, Error]
+    kinds = [Answer, Resumed, State, Bye, Error]
+    assert [type(server.decode(each)) for each in examples[4:]] == kinds
+
+
+def test_secrets_show_in_no_repr() -> None:
+    for message in (
+        Resume(session="1.0.x", secret="geheim"),
+        Answer(sdp="v=0 geheim", session="1.0.x", secret="geheim"),
+    ):
+        assert "1.0.x" in repr(message)
+        assert "geheim" not in repr(message)

@@ -2,9 +2,11 @@
 
 from edge.control import (
     FlowCounts,
+    Placement,
     Punctuality,
     RelayStatistics,
     Status,
+    StreamCounts,
     TransceiverStatistics,
     WorkerStatistics,
     WorkerStatus,
@@ -23,7 +25,7 @@ def worker(kind: str, statistics: WorkerStatistics | None) -> WorkerStatus:
     )
 
 
-def relay(conflicts: int) -> RelayStatistics:
+def relay(conflicts: int, tcp: int = 0) -> RelayStatistics:
     table = FlowCounts(
         confirmed=3, tentative=0, conflicts=conflicts, evicted=0, full=0, taken_over=0
     )
@@ -35,20 +37,32 @@ def relay(conflicts: int) -> RelayStatistics:
         first_checks=[1],
         drops={"unknown-flow": 1},
         flows=[table, table],
+        tcp=StreamCounts(connections=tcp, half_open=0, accepted=tcp, refused={}, closed={}),
     )
 
 
-def transceiver() -> TransceiverStatistics:
+def transceiver(refused: int = 0) -> TransceiverStatistics:
     return TransceiverStatistics(
         sessions=2,
         sessions_by_key={0: 1, 3: 1},
         opened=5,
         reached_media=4,
         ended={"client-bye": 3},
+        verdicts={"ok": 2, "no-check": 1},
         packets_received=9,
         packets_sent=8,
         punctuality=Punctuality(
             frames=200, skipped=0, on_time_ratio=0.995, late_up_to={"5": 199, "more": 1}
+        ),
+        placement=Placement(
+            sessions_max=100,
+            on_time_ratio=1.0,
+            opened_here=3,
+            opened_elsewhere=4,
+            opened_for_others=2,
+            refused=refused,
+            remote=1,
+            detached=0,
         ),
         drops={"unknown-flow": 1, "replay": 1},
     )
@@ -60,6 +74,7 @@ def render(*workers: WorkerStatus) -> str:
             version="1.2.3",
             uptime=61.4,
             udp=["203.0.113.7:3478"],
+            tcp=["203.0.113.7:443"],
             signaling=["127.0.0.1:8080"],
             workers=list(workers),
         )
@@ -69,10 +84,12 @@ def render(*workers: WorkerStatus) -> str:
 def test_everything_that_runs_is_named() -> None:
     text = render(worker("relay", relay(0)), worker("transceiver", transceiver()))
     assert "edge 1.2.3, up 61 s" in text
-    assert "udp 203.0.113.7:3478" in text
+    assert "udp 203.0.113.7:3478; tcp 203.0.113.7:443\n" in text
+    assert "        2  ok\n        1  no-check\n" in text
     assert "10 packets in, 9 forwarded, 6 flows\n" in text
-    assert "2 sessions (5 opened, 4 with media), 9 packets in, 8 out" in text
-    assert "8 out, 99.50% of 200 frames on time" in text
+    assert "2 of 100 sessions (5 opened, 4 with media), 9 packets in, 8 out" in text
+    assert "8 out, 99.50% of 200 frames on time (lately 100.00%)" in text
+    assert "; offers: 3 kept, 4 placed elsewhere, 2 taken for others\n" in text
     assert "sessions by routing key: key 0: 1, key 3: 1" in text
 
 
@@ -81,8 +98,17 @@ def test_drops_are_summed_over_workers_most_frequent_first() -> None:
     assert text.endswith("        2  unknown-flow\n        1  replay\n")
 
 
+def test_clients_over_tcp_show() -> None:
+    assert "6 flows, 5 over TCP\n" in render(worker("relay", relay(0, tcp=5)))
+
+
 def test_refused_claims_show() -> None:
     assert "6 flows (4 claims to others' flows refused)" in render(worker("relay", relay(2)))
+
+
+def test_offers_that_were_refused_show() -> None:
+    text = render(worker("transceiver", transceiver(refused=7)))
+    assert "taken for others, 7 refused as busy\n" in text
 
 
 def test_a_worker_that_is_down_shows_as_down() -> None:

@@ -1,0 +1,117 @@
+"""One WebSocket to an appliance."""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+import trio
+from attrs import field, frozen
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+
+from edge.client.nursery import open_task_nursery
+from edge.errors import SignalError
+from edge.signal.messages import SUBPROTOCOL, ErrorCode
+
+CONNECT_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 2.0
+
+SIGNALING_REFUSED = "signaling-refused"
+"""The reason of an error for a server that gives no WebSocket, and no other reason."""
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+_CODES: Mapping[int, ErrorCode] = MappingProxyType(
+    {
+        401: ErrorCode.UNAUTHORIZED,
+        403: ErrorCode.FORBIDDEN,
+        429: ErrorCode.TOO_MANY_REQUESTS,
+        503: ErrorCode.BUSY,
+    }
+)
+
+
+@frozen
+class Endpoint:
+    """Where an appliance is, and who calls it."""
+
+    url: str
+    """``ws://`` or ``wss://``, with the path."""
+    token: str | None = field(default=None, repr=False)
+    ssl_context: ssl.SSLContext | None = None
+    """None: the system's certificate authorities, for ``wss``."""
+
+
+@asynccontextmanager
+async def connect(endpoint: Endpoint) -> AsyncIterator[WebSocketConnection]:
+    """Open a WebSocket; it is closed afterwards.
+
+    Raises:
+        SignalError: there is none to be had. The reason is an ``ErrorCode`` or
+            ``SIGNALING_REFUSED``.
+
+    """
+    stream = await _open_stream(endpoint)
+    try:
+        async with open_task_nursery() as nursery:
+            websocket = await _shake_hands(nursery, stream, endpoint)
+            try:
+                yield websocket
+            finally:
+                with trio.move_on_after(CLOSE_TIMEOUT):
+                    await websocket.aclose()
+    except ConnectionRejected as exc:
+        raise _refusal(exc) from exc
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _open_stream(endpoint: Endpoint) -> Stream:
+    url = urlsplit(endpoint.url)
+    if url.scheme not in {"ws", "wss"} or url.hostname is None:
+        raise SignalError(SIGNALING_REFUSED, f"not a WebSocket URL: {endpoint.url}")
+    try:
+        with trio.fail_after(CONNECT_TIMEOUT):
+            if url.scheme == "ws":
+                return await trio.open_tcp_stream(url.hostname, url.port or 80)
+            context = endpoint.ssl_context or ssl.create_default_context()
+            stream = await trio.open_ssl_over_tcp_stream(
+                url.hostname, url.port or 443, https_compatible=True, ssl_context=context
+            )
+            await stream.do_handshake()
+            return stream
+    except (OSError, trio.TooSlowError, trio.BrokenResourceError) as exc:
+        reason = exc.__cause__ or exc  # TLS: trio says that it broke, its cause why
+        raise SignalError(SIGNALING_REFUSED, f"{endpoint.url}: {reason!r}") from exc
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, stream: Stream, endpoint: Endpoint
+) -> WebSocketConnection:
+    url = urlsplit(endpoint.url)
+    headers = []
+    if endpoint.token is not None:
+        headers = [(b"Authorization", f"Bearer {endpoint.token}".encode())]
+    try:
+        with trio.fail_after(CONNECT_TIMEOUT):
+            return await wrap_client_stream(
+                nursery,
+                stream,
+                url.netloc,
+                f"{url.path or '/'}{'?' * bool(url.query)}{url.query}",
+                subprotocols=[SUBPROTOCOL],
+                extra_headers=headers,
+            )
+    except trio.TooSlowError as exc:
+        raise SignalError(SIGNALING_REFUSED, f"{endpoint.url}: no answer") from exc
+
+
+def _refusal(rejected: ConnectionRejected) -> SignalError:
+    headers = {name.lower(): value for name, value in rejected.headers or ()}
+    seconds = headers.get(b"retry-after", b"").decode("latin-1")
+    return SignalError(
+        _CODES.get(rejected.status_code, SIGNALING_REFUSED),
+        f"the server has answered with the status {rejected.status_code}",
+        retry_after=float(seconds) if seconds.isdecimal() else None,
+    )

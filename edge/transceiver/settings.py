@@ -1,0 +1,67 @@
+"""What one transceiver worker is given."""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+from edge.access.settings import AccessSettings
+from edge.access.tables import TableSizes
+from edge.memory import HeldMemory
+from edge.routing.ufrag import RoutingKey
+from edge.signal.page import PageFile
+from edge.signal.settings import SignalSettings
+from edge.transceiver.backends import MediaSettings, Route
+from edge.transceiver.session import SessionLimits
+
+
+@frozen
+class AccessShare:
+    """What the workers of a host need to let the same people in."""
+
+    settings: AccessSettings
+    memory: HeldMemory
+    sizes: TableSizes
+    """Of the tables in the memory."""
+    hash_key: bytes = field(repr=False)
+
+
+@frozen
+class TransceiverSettings:
+    """What one transceiver worker needs to know."""
+
+    index: int
+    cluster: int
+    public: tuple[socket.socket, ...]
+    """One socket per public address, to send on."""
+    advertised: tuple[tuple[str, int], ...]
+    """Where clients reach those, for the answer's candidates."""
+    internal: socket.socket
+    relays: tuple[tuple[str, int], ...]
+    """Internal addresses of the relay workers: frames from elsewhere are not taken."""
+    listeners: tuple[socket.socket, ...]
+    signal: SignalSettings
+    page: Mapping[str, PageFile] | None
+    routing_key: RoutingKey
+    """Seals new ufrags."""
+    password_key: bytes = field(repr=False)
+    sessions_max: int
+    limits: SessionLimits
+    routes: Mapping[str, Route]
+    default_route: str
+    media: MediaSettings
+    neighbour_listener: socket.socket
+    """Where the other transceiver workers' requests come in."""
+    neighbours: tuple[str, ...]
+    """By worker: the path of that listener."""
+    load_memory: HeldMemory
+    """Of the load table."""
+    advertised_tcp: tuple[tuple[str, int], ...] = ()
+    """Where clients reach the relays by TCP."""
+    on_time_min: float = 0.98
+    """A worker whose on-time ratio is below this takes no new sessions."""
+    access: AccessShare | None = None
+    """None: everybody may open sessions."""
+    tls_files: tuple[Path, Path] | None = None
+    """Certificate chain and private key of the signaling addresses; None: no TLS."""
