@@ -36,6 +36,7 @@ from edge.signal.formats import MediaPolicy
 from edge.signal.page import load_page
 from edge.signal.settings import SignalSettings
 from edge.sockets import Sockets, port_of
+from edge.streams.settings import StreamLimits
 from edge.transceiver import backends
 from edge.transceiver.session import SessionLimits
 from edge.transceiver.settings import AccessShare, TransceiverSettings
@@ -52,6 +53,10 @@ def relay_settings(
         core=cores[index % len(cores)] if config.relay.pin_cores else None,
         public=tuple(sockets.public[index]),
         tcp=tuple(sockets.relay_listeners[index]),
+        tcp_limits=StreamLimits(
+            connections=config.relay.tcp_connections_max,
+            per_source=config.relay.tcp_connections_per_address_max,
+        ),
         internal=sockets.relay_internal[index],
         transceivers=addresses(sockets.transceiver_internal),
         keys=keys.routing,

@@ -125,6 +125,7 @@ class Relay:
             self.owner_of,
             self.limiter,
             self.drops,
+            self._forward_waiting,
         )
         memory = settings.flow_memory.map()
         lifetime = math.ceil(MIRROR_GENERATIONS * settings.flow_generation)
@@ -186,6 +187,11 @@ class Relay:
         if routed.transceiver >= len(self._settings.transceivers):
             raise UfragError("ufrag-unknown-transceiver")
         return routed.transceiver
+
+    def _forward_waiting(self, now: float) -> None:  # noqa: ARG002 - the poller's signature
+        """Forward what has come by UDP, while TCP connections have their turn."""
+        for forwarder in self._forwarders:
+            forwarder.forward_waiting()
 
     async def _take_notices(self) -> None:
         """Hear from transceivers which clients have authenticated, and which have gone."""
@@ -280,6 +286,12 @@ class Forwarder:
             await trio.lowlevel.wait_readable(self._public)
             while self._take_turn():
                 await trio.lowlevel.checkpoint()
+
+    def forward_waiting(self) -> None:
+        """Forward a batch, if there is one; do not wait for it."""
+        count = self._batch.receive()
+        if count:
+            self._forward(count)
 
     def _take_turn(self) -> bool:
         """Forward for one turn; return False as soon as nothing more is there."""

@@ -25,9 +25,9 @@ from websockets.uri import parse_uri
 from edge.backend.dialect import Message
 from edge.backend.endpoint import Endpoint
 from edge.backend.policy import Failure
-from edge.backend.poller import Poller
 from edge.backend.transport import Transport
 from edge.errors import BackendError
+from edge.poller import Poller
 
 MESSAGE_BYTES_MAX: Final = 1 << 20
 UNSENT_BYTES_MAX: Final = 1 << 20

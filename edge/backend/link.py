@@ -29,10 +29,10 @@ from edge.backend.policy import (
     Retries,
     end_after,
 )
-from edge.backend.poller import Poller
 from edge.errors import BackendError
 from edge.media.dialogue import HangUp, Notice, PlayoutCommand
 from edge.media.frames import AudioFrame
+from edge.poller import Poller
 
 logger = logging.getLogger(__name__)
 

@@ -148,6 +148,7 @@ class Call:
 
     def drop_connection(self) -> None:
         """Close the TCP connection without a word, as a network that is lost does."""
+        self._use(None)
         self._connection.cancel()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

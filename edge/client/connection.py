@@ -71,19 +71,32 @@ async def _open_stream(endpoint: Endpoint) -> Stream:
     url = urlsplit(endpoint.url)
     if url.scheme not in {"ws", "wss"} or url.hostname is None:
         raise SignalError(SIGNALING_REFUSED, f"not a WebSocket URL: {endpoint.url}")
+    port = url.port or (443 if url.scheme == "wss" else 80)
     try:
         with trio.fail_after(CONNECT_TIMEOUT):
-            if url.scheme == "ws":
-                return await trio.open_tcp_stream(url.hostname, url.port or 80)
-            context = endpoint.ssl_context or ssl.create_default_context()
-            stream = await trio.open_ssl_over_tcp_stream(
-                url.hostname, url.port or 443, https_compatible=True, ssl_context=context
-            )
-            await stream.do_handshake()
-            return stream
-    except (OSError, trio.TooSlowError, trio.BrokenResourceError) as exc:
-        reason = exc.__cause__ or exc  # TLS: trio says that it broke, its cause why
-        raise SignalError(SIGNALING_REFUSED, f"{endpoint.url}: {reason!r}") from exc
+            stream = await trio.open_tcp_stream(url.hostname, port)
+    except (OSError, trio.TooSlowError) as exc:
+        raise SignalError(SIGNALING_REFUSED, f"{endpoint.url}: {exc!r}") from exc
+    if url.scheme == "ws":
+        return stream
+    return await _encrypt(stream, url.hostname, endpoint.ssl_context)
+
+
+async def _encrypt(stream: trio.SocketStream, name: str, context: ssl.SSLContext | None) -> Stream:
+    encrypted = trio.SSLStream(
+        stream,
+        context or ssl.create_default_context(),
+        server_hostname=name,
+        https_compatible=True,
+    )
+    try:
+        with trio.fail_after(CONNECT_TIMEOUT):
+            await encrypted.do_handshake()
+    except (trio.BrokenResourceError, trio.TooSlowError) as exc:
+        await trio.aclose_forcefully(stream)
+        reason = exc.__cause__ or exc  # trio says that it broke, its cause why
+        raise SignalError(SIGNALING_REFUSED, f"no TLS with {name}: {reason}") from exc
+    return encrypted
 
 
 async def _shake_hands(

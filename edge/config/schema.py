@@ -33,6 +33,8 @@ Limit = Annotated[int, Meta(ge=1, le=10_000_000)]
 JitterDelay = Annotated[float, Meta(ge=0, le=2)]
 
 UNROUTABLE_KEY_ID = 7
+RETURN_WAYS_MAX = 256
+"""UDP sockets, and relay workers with TCP clients: a byte in frames between workers names one."""
 DEFAULT_ROUTE = RouteName("default")
 
 _ONE_PORT_PER_ADDRESS = "clients are told one port per IP address (RFC 8445 section 5.2)"
@@ -44,6 +46,8 @@ class RelayConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     public_addresses: tuple[PublicAddress, ...] = ()
     tcp_listen: tuple[ListenAddress, ...] = ()
     tcp_public_addresses: tuple[PublicAddress, ...] = ()
+    tcp_connections_max: Limit = 1000
+    tcp_connections_per_address_max: Limit = 256
     pin_cores: bool = True
     flows_max: Limit = 100_000
     flow_generation: Annotated[float, Meta(ge=1, le=3600)] = 15.0
@@ -64,6 +68,9 @@ class RelayConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def problems(self) -> Iterator[Problem]:
         if not self.listen:
             yield Problem(("listen",), "needs at least one address")
+        if self.tcp_listen and self.workers + len(self.listen) > RETURN_WAYS_MAX:
+            text = f"with tcp_listen at most {RETURN_WAYS_MAX - len(self.listen)}"
+            yield Problem(("workers",), text)
         for prefix, listen, public in (
             ("", self.listen, self.public_addresses),
             ("tcp_", self.tcp_listen, self.tcp_public_addresses),
@@ -208,8 +215,10 @@ class Config(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
             text = f'there is no route "{self.signal.default_route}" (routes: {names})'
             yield Problem(("signal", "default_route"), text)
         for index, address in enumerate(self.relay.tcp_listen):
-            if address.port and address in self.signal.listen:
-                yield Problem(("relay", "tcp_listen", index), f"signaling listens on {address}")
+            for other in self.signal.listen:
+                if _clash(address, other):
+                    text = f"signaling listens on {other}"
+                    yield Problem(("relay", "tcp_listen", index), text)
         routes, on_loopback = tuple(self.routes), self.signal.on_loopback
         for path, text in self.access.cross_problems(routes, on_loopback=on_loopback):
             yield Problem(("access", *path), text)
@@ -276,12 +285,19 @@ def _public_problems(
 def _listen_problems(key: str, listen: Sequence[ListenAddress]) -> Iterator[Problem]:
     for index, address in enumerate(listen):
         for other in listen[:index]:
-            if other.port != address.port or other.port == 0:
+            if not _clash(address, other):
                 continue
+            text = f"port clash: a wildcard address covers both {other} and {address}"
             if other.host == address.host:
-                yield Problem((key, index), f"{address} is named twice")
-            elif other.ip.version == address.ip.version and (
-                other.ip.is_unspecified or address.ip.is_unspecified
-            ):
-                text = f"port clash: a wildcard address covers both {other} and {address}"
-                yield Problem((key, index), text)
+                text = f"{address} is named twice"
+            yield Problem((key, index), text)
+
+
+def _clash(first: ListenAddress, second: ListenAddress) -> bool:
+    """Whether one address is the other, or covers it."""
+    if first.port != second.port or first.port == 0:
+        return False
+    return first.host == second.host or (
+        first.ip.version == second.ip.version
+        and (first.ip.is_unspecified or second.ip.is_unspecified)
+    )

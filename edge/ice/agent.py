@@ -208,6 +208,19 @@ class IceLiteAgent(Machine[IceEvent]):
         if not self._is_previous(pair.local):
             self._heard_at = now
 
+    def forget(self, address: Address) -> None:
+        """Give up an address that cannot be reached any more: its TCP connection has ended.
+
+        If media goes there, it moves to the address that was heard last. An only one stays, until
+        the peer is back or consent is lost.
+        """
+        if address not in self._pairs or len(self._pairs) == 1:
+            return
+        del self._pairs[address]
+        if address == self.selected:
+            self.selected = max(self._pairs, key=lambda one: self._pairs[one].heard_at)
+            self._emit(PairSelected(self.selected))
+
     def valid(self, address: Address) -> bool:
         """Whether an authenticated check came from ``address``."""
         return address in self._pairs

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from attrs import evolve
 
-from edge.signal.http import RequestHead, Response
+from edge.signal.exchange import RequestHead, Response
 
 PREFLIGHT_LIFETIME_S = 7_200
 """The longest that Chromium keeps an answer to a preflight."""

@@ -9,8 +9,8 @@ from edge.access.policy import AccessPolicy
 from edge.access.reasons import http_status
 from edge.errors import AccessError, SignalError
 from edge.signal.cors import is_own_page, sole_origin
+from edge.signal.exchange import RequestHead
 from edge.signal.host import OpenedSession, Report, SessionHost, SessionRequest
-from edge.signal.http import RequestHead
 from edge.signal.messages import ErrorCode
 
 CREDENTIALS_SUBPROTOCOL = "edge.token."

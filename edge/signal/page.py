@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
-from edge.signal.http import RequestHead, Response, error_response
+from edge.signal.exchange import RequestHead, Response, error_response
 
 INDEX = "index.html"
 

@@ -23,15 +23,9 @@ from edge.signal.conversation import Conversation
 from edge.signal.doors.resource import refusal
 from edge.signal.doors.routes import Doors
 from edge.signal.entry import Doorkeeper, Entry, websocket_credentials
+from edge.signal.exchange import RequestHead, Response, error_response, retry_after
 from edge.signal.host import SessionHost
-from edge.signal.http import (
-    HttpConnection,
-    RequestHead,
-    Response,
-    close_gently,
-    error_response,
-    retry_after,
-)
+from edge.signal.http import HttpConnection, close_gently
 from edge.signal.intake import PacedListener, Turnstile
 from edge.signal.page import PageFile, page_response
 from edge.signal.settings import SignalSettings

@@ -11,7 +11,7 @@ class SignalSettings:
     """Of the WebSocket endpoint."""
     routes: frozenset[str] = frozenset()
     """The operator's routes. A realtime call whose model is one of them goes there."""
-    grace: float = 2.0
+    grace: float = 20.0
     """How long a session outlives its WebSocket."""
     connections_max: int = 2_000
     """More are answered 503."""

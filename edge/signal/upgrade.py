@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from edge.signal.http import RequestHead, Response, error_response
+from edge.signal.exchange import RequestHead, Response, error_response
 from edge.signal.messages import SUBPROTOCOL
 
 

@@ -66,7 +66,8 @@ class StreamPlace:
 class Streams:
     """All TCP connections of one relay worker.
 
-    ``owner_of`` tells the transceiver that issued a ufrag, or raises UfragError.
+    ``owner_of`` tells the transceiver that issued a ufrag, or raises UfragError. ``tick`` is called
+    every millisecond while connections keep the worker busy.
     """
 
     def __init__(
@@ -76,13 +77,14 @@ class Streams:
         owner_of: Callable[[bytes], int],
         limiter: CheckLimiter,
         drops: Counter[str],
+        tick: Callable[[float], None],
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self.packets = 0
         self.bytes = 0
         self.forwarded = 0
         self.frames = 0
-        self.poller = Poller()
+        self.poller = Poller(tick)
         self._place = place
         self._limits = limits
         self._owner_of = owner_of

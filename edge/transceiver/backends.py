@@ -12,7 +12,6 @@ from edge.backend.link import Link
 from edge.backend.loopback import Loopback
 from edge.backend.native import NativeDialect
 from edge.backend.policy import LinkEnd, LinkSettings
-from edge.backend.poller import Poller
 from edge.backend.realtime import RealtimeDialect
 from edge.backend.realtime_settings import RealtimeSettings
 from edge.backend.twilio import TwilioDialect
@@ -25,6 +24,7 @@ from edge.media.outbound import Outbound, PlayoutSettings
 from edge.media.path import Listener, MediaPath
 from edge.media.payloads import PayloadTypes
 from edge.media.punctuality import Punctuality
+from edge.poller import Poller
 from edge.rtp.jitter import JitterLimits
 from edge.signal.formats import MediaPolicy
 from edge.transceiver.driven import Driven

@@ -177,7 +177,7 @@ class Driver:
         if frame is None:
             return
         if frame.kind == frames.CLOSED:
-            self._forget(frame)
+            self._forget(frame, now)
             return
         self.packets_received += len(frame.rows)
         touched: dict[Driven, None] = {}
@@ -273,13 +273,15 @@ class Driver:
         batch = self._batches[public_socket]
         return frozenset({batch.relay}) if isinstance(batch, StreamBatch) else self._relays
 
-    def _forget(self, frame: frames.Frame) -> None:
+    def _forget(self, frame: frames.Frame, now: float) -> None:
         """Unbind clients whose connections have ended. Their sessions may have other ways."""
         table = self._bindings[frame.socket]
         for row in frame.rows:
             binding = table.pop(row.client, None)
             if binding is not None:
-                del binding.driven.addresses[binding.address]
+                driven, address = binding.driven, binding.address
+                del driven.addresses[address]
+                self._guard(driven, partial(driven.session.forget, address), now)
 
     def _find(self, public_socket: int, row: frames.Row) -> tuple[Driven, Address] | None:
         """Return whose packet a row is, and the address it came from; count it if nobody's."""
@@ -421,8 +423,16 @@ class Driver:
         driven.addresses.clear()
         for public_socket, clients in released.items():
             self._release(public_socket, clients)
+        self._forget_timers(driven)
         if not self._sessions:
             self.empty.set()
+
+    def _forget_timers(self, driven: Driven) -> None:
+        """Keep no ended session alive until its last time-out would have come."""
+        kept = [entry for entry in self._timers if entry[2] is not driven]
+        heapq.heapify(kept)
+        self._timers[:] = kept
+        self._pacer.forget(driven)
 
     def _confirm(
         self, public_socket: int, relay: tuple[str, int], asked: list[tuple[bytes, Driven, Address]]

@@ -62,6 +62,12 @@ class Pacer:
         heapq.heappush(self._heap, entry)
         return self._heap[0] is entry
 
+    def forget(self, driven: Driven) -> None:
+        """The session has ended."""
+        kept = [entry for entry in self._heap if entry[2] is not driven]
+        heapq.heapify(kept)
+        self._heap[:] = kept
+
     def fire(self, now: float) -> None:
         """Send what is due."""
         heap = self._heap

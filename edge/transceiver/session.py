@@ -234,6 +234,11 @@ class Session(Machine[SessionEvent]):
     def close(self, now: float) -> None:
         self.end(EndReason.GOING_AWAY, now)
 
+    def forget(self, address: Address, now: float) -> None:
+        """Give up an address that cannot be reached any more."""
+        self._ice.forget(address)
+        self._follow_ice(now)
+
     def valid(self, address: Address) -> bool:
         """Whether the peer has authenticated itself from this address."""
         return self._ice.valid(address)

@@ -16,9 +16,9 @@ from edge import control, process
 from edge.access.policy import AccessPolicy, Admission
 from edge.access.tables import open_tables
 from edge.audio.opus import opus_version
-from edge.backend.poller import Poller
 from edge.errors import BootError, ConfigError, LocalProtocolError
 from edge.media.punctuality import BUCKETS, Punctuality, PunctualityStatistics
+from edge.poller import Poller
 from edge.routing.ufrag import RoutingKey
 from edge.signal.host import SessionRequest
 from edge.signal.server import serve_signaling

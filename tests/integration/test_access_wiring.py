@@ -57,20 +57,21 @@ async def post(url: str, body: str, context: ssl.SSLContext | None = None, **hea
 
 async def mint(origin: str, **fields: Any) -> str:
     url = f"http://{origin}/v1/client_secrets"
-    headers = {"Authorization": f"Bearer {API_KEY}", "Content_Type": "application/json"}
-    reply = await post(url, json.dumps(fields), **headers)
+    reply = await post(
+        url,
+        json.dumps(fields),
+        Authorization=f"Bearer {API_KEY}",
+        Content_Type="application/json",
+    )
     assert reply.status == 200, reply
     value: str = json.loads(reply.body)["value"]
     return value
 
 
 async def call(origin: str, credentials: str | None) -> Reply:
-    headers = {"Content_Type": "application/sdp"}
-    if credentials is not None:
-        headers["Authorization"] = f"Bearer {credentials}"
-    return await post(
-        f"http://{origin}/v1/realtime/calls", make_offer(new_credentials()), **headers
-    )
+    headers = {"Authorization": f"Bearer {credentials}"} if credentials is not None else {}
+    url, body = f"http://{origin}/v1/realtime/calls", make_offer(new_credentials())
+    return await post(url, body, None, Content_Type="application/sdp", **headers)
 
 
 async def sessions(appliance: Appliance, number: int) -> None:

@@ -1,6 +1,7 @@
 """The Python client: against a signaling server without sessions, and against a whole appliance."""
 
 import os
+import ssl
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -31,6 +32,8 @@ from edge.signal.messages import (
     State,
     Verdict,
 )
+from edge.signal.tls import TlsIdentity
+from tests.integration.test_doors_access import write_certificate
 from tests.support.appliance import running_appliance
 from tests.support.caller import attribute, make_offer, new_credentials
 from tests.support.signal_server import (
@@ -215,6 +218,22 @@ async def test_what_is_not_a_signaling_server_is_an_error() -> None:
         async with open_call(f"ws://127.0.0.1:{port}/v1/session"):
             pytest.fail("nobody listens")
     assert caught.value.reason == "signaling-refused"
+
+
+async def test_over_tls(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path, "localhost")
+    trusting_it = ssl.create_default_context(cafile=str(certificate))
+    trusting_it.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    async with serving(tls=TlsIdentity(certificate, key)) as server:
+        url = f"wss://localhost:{server.port}/v1/session"
+        async with open_call(url, ssl_context=trusting_it) as call:
+            assert await call.offer(OFFER)
+            call.drop_connection()
+            assert await call.offer(RESTART)
+        with pytest.raises(SignalError, match="certificate") as caught:
+            async with open_call(url):
+                pytest.fail("nobody vouches for it")
+        assert caught.value.reason == "signaling-refused"
 
 
 async def test_an_error_of_the_caller_passes_as_it_is() -> None:

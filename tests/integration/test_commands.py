@@ -31,7 +31,7 @@ async def test_status_shows_what_runs(tmp_path: Path) -> None:
         assert status == 0
         for name in ("relay-0", "relay-1", "transceiver-0", "transceiver-1"):
             assert name in text
-        assert "1 sessions (1 opened, 1 with media)" in text
+        assert "1 of 1000 sessions (1 opened, 1 with media)" in text
         status, text = await edge("status", "--json", "--config", str(tmp_path / "edge.toml"))
         assert status == 0
         document = json.loads(text)

@@ -177,6 +177,19 @@ def test_a_session_goes_on_over_another_way() -> None:
         assert list(driven.addresses.values()) == [udp]
 
 
+def test_media_leaves_a_closed_connection_at_once() -> None:
+    with make_rig() as rig:
+        driven = rig.add()
+        with open_udp_socket(
+            "127.0.0.1", 0, receive_buffer_bytes=1 << 16, reuse_port=False
+        ) as client:
+            rig.feed(rig.check(driven), encode_sockaddr(*address(client)), index=0)
+            rig.feed(rig.check(driven), now=2.5)  # nominated as well, and heard last
+            assert driven.session.destination != Address(*address(client))
+            rig.feed(b"", kind=frames.CLOSED, now=2.6)
+            assert driven.session.destination == Address(*address(client))
+
+
 @pytest.mark.parametrize(
     ("kind", "relay", "index"),
     [

@@ -7,7 +7,7 @@ import trio
 
 from edge.backend.connection import TURN_MESSAGES
 from edge.backend.policy import LinkEnd
-from edge.backend.poller import Poller
+from edge.poller import Poller
 from tests.support.fake_backend import Visitor, fake_backend, never_read, record
 from tests.support.fake_backend_process import flooding_process, recording_process
 from tests.support.fake_session import frame, linked

@@ -8,7 +8,7 @@ import pytest
 import trio
 from attrs import define, field
 
-from edge.backend.poller import Poller
+from edge.poller import Poller
 
 
 @define(eq=False)

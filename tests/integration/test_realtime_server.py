@@ -20,13 +20,13 @@ from trio_websocket import (
 from edge.backend.dialect import SessionFacts
 from edge.backend.link import Link, LinkState
 from edge.backend.policy import LinkEnd, LinkSettings, OnFailure
-from edge.backend.poller import Poller
 from edge.backend.realtime import HOLD_MAX, RealtimeDialect
 from edge.backend.realtime_settings import DigitPolicy, RealtimeSettings, realtime_url
 from edge.media.dialogue import Clear, Digit, EndItem, ItemEnded, ItemPosition, Play, PlayoutCommand
 from edge.media.frames import AudioFrame, Label
 from edge.media.payloads import Codec
 from edge.media.playout import Playout
+from edge.poller import Poller
 from tests.support.realtime_conversation import FakeConversation, FakeSettings, tone
 from tests.support.realtime_server import RealtimeServer, open_realtime_server
 

@@ -25,7 +25,7 @@ from edge.routing.sockaddr import encode_sockaddr
 from edge.routing.ufrag import RoutingKey, UfragIssuer
 from edge.streams.connection import BACKLOG_BYTES_MAX
 from edge.streams.settings import StreamLimits
-from edge.streams.streams import StreamStatistics
+from edge.streams.streams import Streams, StreamStatistics
 from edge.udp import PAYLOAD_BYTES_MAX, open_udp_socket
 
 CLUSTER = 7
@@ -544,6 +544,34 @@ async def test_a_listener_that_was_shut_is_left_alone() -> None:
         assert (await bench.frame()).rows[0].payload == MEDIA
         with pytest.raises(ConnectionRefusedError):
             await bench.connect(1)
+
+
+async def test_busy_tcp_connections_do_not_hold_up_udp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A UDP packet that comes in the middle of their turn is forwarded in the middle of it."""
+    async with running_relay() as bench:
+        clients = [await bench.confirmed() for _ in range(40)]
+        udp = open_udp_socket("127.0.0.1", 0, receive_buffer_bytes=1 << 16, reuse_port=False)
+        bench.clients.enter_context(udp)
+        bench.send_notice(frames.CONFIRM, 0, encode_sockaddr(*udp.getsockname()), index=0)
+        await settle()
+        take = Streams.take
+        taken = 0
+
+        def take_long(streams: Streams, *arguments: Any) -> None:
+            nonlocal taken
+            if not taken:
+                udp.sendto(MEDIA, bench.public.getsockname())
+            taken += 1
+            time.sleep(0.0005)
+            take(streams, *arguments)
+
+        monkeypatch.setattr(Streams, "take", take_long)
+        for client in clients:
+            client.tcp._sock.send(framed(DTLS))  # type: ignore[attr-defined]
+        order: list[int] = []
+        while len(order) <= len(clients):
+            order.append((await bench.frame()).socket)
+        assert order.index(0) <= 5
 
 
 @pytest.mark.parametrize("rate", [0, 50, 2000, 20_000])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tests.interop.test_chromium import hears_the_echo, start_call, statistics
+from tests.interop.test_chromium import CALL_IS_UP, hears_the_echo, start_call, statistics
 from tests.support.appliance import running_appliance
 from tests.support.browser import Browser, running_browser
 from tests.support.fake_backend import fake_backend, record
@@ -79,6 +79,7 @@ async def test_a_backend_and_the_loopback_are_heard(tmp_path: Path) -> None:
             await browser.click("connect")
             await browser.open(f"http://{await appliance.origin()}/?route=loopback")
             await browser.click("connect")
+            await browser.wait(CALL_IS_UP)
             judge("loopback", await listen(browser))
             assert await browser.complaints() == []
 

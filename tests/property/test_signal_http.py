@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.errors import SignalError
-from edge.signal.http import HttpConnection, RequestHead, Response, json_response
+from edge.signal.exchange import RequestHead, Response, json_response
+from edge.signal.http import HttpConnection
 from edge.signal.intake import Turnstile
 from edge.signal.multipart import decode_form
 from edge.signal.settings import SignalSettings

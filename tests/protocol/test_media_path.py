@@ -20,7 +20,7 @@ from edge.media.frames import AudioFormat, AudioFrame, Encoding, Label
 from edge.media.inbound import Inbound
 from edge.media.path import MediaPath
 from edge.media.payloads import Codec, PayloadTypes
-from edge.rtp.jitter import JitterLimits
+from edge.rtp.jitter import EAGER_WAIT, JitterLimits
 from edge.rtp.packet import RtpPacket, decode_rtp
 from tests.support.playing import SSRC, START, Stage, sound
 
@@ -161,7 +161,7 @@ def test_a_missing_packet_is_made_up_without_another_one() -> None:
         path.receive(number, sound(9, 20)[:TICKS])
         path.run(FRAME)
     assert path.path.next_wake() is not None
-    path.run(0.5)
+    path.run(EAGER_WAIT + 0.2)
     labels = [frame.label for frame in path.ear.frames]
     assert labels == [Label.RECEIVED] * 10 + [Label.CONCEALED] * 3
     assert path.sent == []

@@ -11,11 +11,11 @@ from attrs import define, field
 from edge.backend.dialect import Message, SessionFacts
 from edge.backend.link import Link
 from edge.backend.policy import LinkEnd, LinkSettings
-from edge.backend.poller import Poller
 from edge.errors import BackendError
 from edge.media.dialogue import Command, HangUp, Notice, Play, PlayoutCommand
 from edge.media.frames import AudioFormat, AudioFrame, Encoding, Label
 from edge.media.payloads import Codec
+from edge.poller import Poller
 
 FACTS = SessionFacts("1.0.test", "default", Codec.OPUS)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.signal.http import RequestHead
+from edge.signal.exchange import RequestHead
 from edge.signal.page import load_page, page_file, page_response
 from edge.signal.upgrade import chosen_subprotocol, refuse_upgrade
 

@@ -24,7 +24,7 @@ from edge.signal.doors.resource import (
     reference_of,
     visiting,
 )
-from edge.signal.http import Response
+from edge.signal.exchange import Response
 from edge.signal.messages import SENTENCE_CHARS_MAX, ByeReason, ErrorCode
 from edge.signal.multipart import decode_form
 from edge.signal.settings import SignalSettings

@@ -12,7 +12,7 @@ from edge.access.client_secrets import decode_secret_request
 from edge.errors import AccessError, SignalError
 from edge.signal.doors.resource import JSON, Request, Resource
 from edge.signal.entry import Doorkeeper, bearer
-from edge.signal.http import Response, json_response
+from edge.signal.exchange import Response, json_response
 from edge.signal.messages import SENTENCE_CHARS_MAX, ErrorCode
 from edge.signal.settings import SignalSettings
 

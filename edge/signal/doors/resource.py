@@ -9,8 +9,8 @@ from attrs import field, frozen
 
 from edge.errors import SdpError, SignalError
 from edge.signal.entry import Entry, bearer
+from edge.signal.exchange import RequestHead, Response, error_response, retry_after
 from edge.signal.host import OpenedSession, SessionRequest, StateReport
-from edge.signal.http import RequestHead, Response, error_response, retry_after
 from edge.signal.messages import Bye, ErrorCode
 from edge.signal.sdp import OFFER_BYTES_MAX, SdpReason
 from edge.signal.settings import SignalSettings

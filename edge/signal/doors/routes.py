@@ -21,8 +21,8 @@ from edge.signal.doors.client_secrets import CLIENT_SECRETS, ClientSecrets
 from edge.signal.doors.resource import Request, Resource, refusal
 from edge.signal.doors.whip import ENDPOINT, SESSIONS, Whip
 from edge.signal.entry import Doorkeeper, Entry, bearer
+from edge.signal.exchange import RequestHead, Response, error_response
 from edge.signal.host import SessionHost
-from edge.signal.http import RequestHead, Response, error_response
 from edge.signal.messages import ErrorCode
 from edge.signal.settings import SignalSettings
 

@@ -28,8 +28,8 @@ from edge.signal.doors.resource import (
     reference_of,
     visiting,
 )
+from edge.signal.exchange import Response, error_response
 from edge.signal.host import OpenedSession
-from edge.signal.http import Response, error_response
 from edge.signal.messages import ByeReason, ErrorCode
 from edge.signal.settings import SignalSettings
 
