@@ -25,7 +25,7 @@ const REPLY_TIMEOUT_MS = 5_000;
 const FIRST_PAUSE_MS = 250;
 const PAUSE_MAX_MS = 4_000;
 
-/** How long to try to resume. A server that has given up the session earlier says so. */
+/** How long to try to resume if the appliance has not said how long it keeps the session. */
 const RESUME_TIME_MS = 30_000;
 
 /** What makes another try to resume useless. */
@@ -57,6 +57,7 @@ export class Signaling extends EventTarget {
   /** Settled when a WebSocket is usable again, or never will be. */ #usable = Promise.resolve();
   /** Ends a pause before its time. */ #hurry = () => {};
   #secret = "";
+  #resumeTimeMs = RESUME_TIME_MS;
   #resuming = false;
   #over = false;
 
@@ -89,6 +90,7 @@ export class Signaling extends EventTarget {
     const answer = await this.#ask({ type: "offer", sdp, ...wishes });
     this.session = answer.session ?? this.session;
     this.#secret = answer.secret ?? this.#secret;
+    if (answer.grace !== undefined) this.#resumeTimeMs = answer.grace * 1000;
     return answer.sdp;
   }
 
@@ -198,7 +200,7 @@ export class Signaling extends EventTarget {
     this.#complaint = undefined;
     this.#emit("reconnecting", {});
     for (let attempt = 0; !this.#over; attempt += 1) {
-      const left = startedAt + RESUME_TIME_MS - performance.now();
+      const left = startedAt + this.#resumeTimeMs - performance.now();
       const pause = pauseBefore(attempt);
       if (pause > left) return this.#lose(new SignalingError("signaling-lost"));
       await new Promise((resolve) => {

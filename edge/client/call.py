@@ -36,7 +36,7 @@ EVENTS_MAX = 256
 REPLY_TIMEOUT = 10.0
 LEAVE_TIMEOUT = 2.0
 RESUME_TIME = 30.0
-"""How long to try to resume. A server that has given up the session earlier says so."""
+"""How long to try to resume if the server has not said how long it keeps the session."""
 FIRST_PAUSE = 0.25
 PAUSE_MAX = 4.0
 
@@ -86,6 +86,8 @@ class Call:
         """The server's name of it, once there is an answer."""
         self.secret: str | None = None
         """Whoever has it may take the session over."""
+        self.grace = RESUME_TIME
+        """How long the session stays, and is tried for, without a WebSocket."""
         self.ended: Bye | Lost | None = None
         self.drops: Counter[str] = Counter()
         self._endpoint = endpoint
@@ -122,6 +124,7 @@ class Call:
         answer = await self._ask(message)
         self.session = answer.session
         self.secret = answer.secret or self.secret
+        self.grace = answer.grace if answer.grace is not None else self.grace
         return answer.sdp
 
     async def next_event(self) -> Event:
@@ -170,7 +173,7 @@ class Call:
         """Try until a WebSocket has carried the session for a while, or none will."""
         self._emit(Reconnecting())
         carried = trio.Event()
-        deadline = trio.current_time() + RESUME_TIME
+        deadline = trio.current_time() + self.grace
         longest = FIRST_PAUSE
         while self.ended is None and not carried.is_set():
             pause = longest * random.random()  # noqa: S311 - not all clients of a server at once

@@ -167,7 +167,12 @@ class Conversation:
     async def _open_session(self, request: SessionRequest) -> None:
         session = await self._ask(self._host.open_session(request, self._new_report()))
         if session is not None:
-            answer = Answer(sdp=session.answer_sdp, session=session.id, secret=session.secret)
+            answer = Answer(
+                sdp=session.answer_sdp,
+                session=session.id,
+                secret=session.secret,
+                grace=self._settings.grace,
+            )
             self._adopt(session, answer, "opened")
 
     async def _resume(self, session_id: str, secret: str) -> None:

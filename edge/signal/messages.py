@@ -170,6 +170,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer", omit_defau
     """The session's id, for logs and support."""
     secret: str | None = None
     """For ``resume``: whoever has it may take the session over. Not in later answers."""
+    grace: float | None = None
+    """Seconds that the session stays without a WebSocket. With the secret."""
 
     def __repr__(self) -> str:
         return f"Answer(session={self.session!r})"

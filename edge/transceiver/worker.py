@@ -126,6 +126,9 @@ class Transceiver:
                 if self._host.remote_sessions:
                     await trio.sleep(REMOTE_POLL)
         self._driver.end_all(EndReason.GOING_AWAY, trio.current_time())
+        with trio.move_on_after(FAREWELL_TIME):  # owners that stop as well say so to our clients
+            while self._host.remote_sessions:
+                await trio.sleep(REMOTE_POLL)
         self._signaling.cancel()
         with trio.move_on_after(FAREWELL_TIME):
             await self._signaling_ended.wait()

@@ -1,5 +1,5 @@
 # Becomes PID 1 of a machine: runs in fresh pid, mount, uts, ipc, net and cgroup namespaces.
-# $LOWER is the file tree, $STATE the folder of this machine, $NAME its host name.
+# $LOWER is the file tree, $STATE the folder of this machine, $NAME its name.
 set -e
 mount --make-rprivate /
 root=$STATE/root
@@ -33,7 +33,6 @@ ln -s fd/2 dev/stderr
 mount -t tmpfs -o mode=755,nosuid,nodev run run
 mount -t tmpfs -o mode=1777,nosuid,nodev tmp tmp
 
-hostname "$NAME"
 mkdir -p .old
 pivot_root . .old
 umount -l .old

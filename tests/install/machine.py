@@ -49,6 +49,7 @@ class Machine:
     state: Path
     name: str = field(factory=lambda: f"edge-{os.getpid()}")
     network: str = field(factory=lambda: f"10.124.{os.getpid() % 250}")
+    _outer: subprocess.Popen[bytes] | None = None
     _init: int = 0
 
     @property
@@ -72,7 +73,7 @@ class Machine:
             *("--kill-child", "sh", str(BOOT)),
         )
         with (self.state / "console").open("wb") as console:
-            outer = subprocess.Popen(
+            outer = self._outer = subprocess.Popen(
                 command,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
@@ -137,20 +138,14 @@ class Machine:
     def power_off(self) -> None:
         """Shut it down in order; the disk stays."""
         os.kill(self._init, signal.SIGRTMIN + 3)
-        deadline = time.monotonic() + POWER_OFF_TIME
-        while _alive(self._init):
-            self._go_on(deadline, "did not power off")
-        self._clean()
+        self._clean(POWER_OFF_TIME)
 
     def remove(self) -> None:
         """Cut its power and wipe its disk."""
-        if self._init:
+        if self._outer is not None:
             with suppress(ProcessLookupError):
-                os.kill(self._init, signal.SIGKILL)
-            deadline = time.monotonic() + BOOT_TIME
-            while _alive(self._init):
-                self._go_on(deadline, "cannot be killed")
-        self._clean()
+                os.kill(self._init or self._outer.pid, signal.SIGKILL)
+            self._clean(BOOT_TIME)
         shutil.rmtree(self.state, ignore_errors=True)
 
     def _inside(self) -> Sequence[str]:
@@ -187,9 +182,14 @@ class Machine:
             raise MachineError(f"the machine {failure} in time\n{console}")
         time.sleep(0.02)
 
-    def _clean(self) -> None:
-        self._init = 0
-        subprocess.run(["ip", "link", "delete", f"ve{os.getpid()}"], check=False, capture_output=True)
+    def _clean(self, timeout: float) -> None:
+        """Wait for its end, and take away what it had of this host."""
+        assert self._outer is not None
+        self._outer.wait(timeout)
+        self._outer, self._init = None, 0
+        subprocess.run(
+            ["ip", "link", "delete", f"ve{os.getpid()}"], check=False, capture_output=True
+        )
         group = _groups() / self.name
         for _ in range(50):
             for one in sorted(group.rglob("*/"), key=lambda path: -len(path.parts)):
@@ -240,7 +240,10 @@ def _mirror() -> str:
     """Return where this host gets the main part of its release from."""
     codename = _release()["VERSION_CODENAME"]
     found = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Component: main", "Identifier: Packages", f"Codename: {codename}"],
+        [
+            *("apt-get", "indextargets", "--format", "$(REPO_URI)"),
+            *("Component: main", "Identifier: Packages", f"Codename: {codename}"),
+        ],
         check=False,
         capture_output=True,
         text=True,
@@ -256,14 +259,6 @@ def _groups() -> Path:
         if (path / "cgroup.controllers").exists():
             return path
     pytest.fail("this kernel has no cgroup2 hierarchy mounted: no machine can boot here")
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def _ip(*arguments: str) -> None:

@@ -263,7 +263,7 @@ def test_messages_of_newer_servers_are_passed_over() -> None:
 
 async def test_a_session_of_the_appliance(tmp_path: Path) -> None:
     async with running_appliance(
-        tmp_path, transceivers=1, supervisor="drain_limit = 0.0"
+        tmp_path, transceivers=3, supervisor="drain_limit = 0.0"
     ) as appliance:
         url = f"ws://{await appliance.origin()}/v1/session"
         async with open_call(url) as call:

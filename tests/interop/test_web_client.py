@@ -216,7 +216,7 @@ async def test_a_server_that_cannot_be_reached_again_ends_the_call(tmp_path: Pat
 
 
 async def test_a_server_that_shuts_down_says_so(tmp_path: Path) -> None:
-    async with calling(tmp_path, transceivers=1, supervisor="drain_limit = 0.0") as (
+    async with calling(tmp_path, transceivers=3, supervisor="drain_limit = 0.0") as (
         browser,
         _,
         appliance,
