@@ -105,6 +105,7 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=timeout,
+            start_new_session=True,
         )
         if check and done.returncode != 0:
             raise MachineError(

@@ -99,7 +99,7 @@ async def test_reload_keeps_calls(machine: Machine) -> None:
 async def test_killed_relay_keeps_calls(machine: Machine) -> None:
     for victim in _workers(machine, "relay"):
         async with calling(machine) as peer:
-            machine.run("kill", "-KILL", str(victim))
+            _kill(machine, victim)
             await wait_echoed(peer, 100)
             lost, gap = _loss(peer)
         print(f"kill -9 of a relay: {lost} frames lost, longest gap {gap * 1e3:.0f} ms")
@@ -109,7 +109,7 @@ async def test_killed_relay_keeps_calls(machine: Machine) -> None:
 async def test_killed_transceiver_takes_its_own_calls_only(machine: Machine) -> None:
     victims = _workers(machine, "transceiver")
     supervisor = _supervisor(machine)
-    machine.run("kill", "-KILL", str(victims[0]))
+    _kill(machine, victims[0])
     callable_after = await wait_callable(machine)
     print(f"kill -9 of a transceiver: next call connected after {callable_after * 1e3:.0f} ms")
     assert _supervisor(machine) == supervisor
@@ -118,7 +118,7 @@ async def test_killed_transceiver_takes_its_own_calls_only(machine: Machine) -> 
 
 async def test_killed_supervisor_comes_back(machine: Machine) -> None:
     async with watching(machine) as watch:
-        machine.run("kill", "-KILL", str(_supervisor(machine)))
+        _kill(machine, _supervisor(machine))
         callable_after = await wait_callable(machine)
     _report("kill -9 of the supervisor", callable_after, watch)
     assert machine.property("NRestarts") != "0"
@@ -138,7 +138,7 @@ async def test_hanging_supervisor_leaves_its_stack(machine: Machine) -> None:
     _drop_in(machine, "watchdog", "[Service]\nWatchdogSec=2\n")
     await _run(machine, "systemctl", "restart", "edge")
     hung = _supervisor(machine)
-    machine.run("kill", "-STOP", str(hung))
+    _kill(machine, hung, "STOP")
     with trio.fail_after(15):
         while _supervisor(machine) == hung or machine.property("ActiveState") != "active":
             await trio.sleep(0.1)
@@ -235,6 +235,11 @@ def _wait_active(machine: Machine, timeout: float = 15.0) -> None:
         time.sleep(0.05)
 
 
+def _kill(machine: Machine, process: int, number: str = "KILL") -> None:
+    assert process > 1
+    machine.run("kill", f"-{number}", str(process))
+
+
 async def _run(
     machine: Machine, *command: str, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
@@ -243,6 +248,7 @@ async def _run(
 
 
 def _supervisor(machine: Machine) -> int:
+    """Return the main process, or 0 while there is none."""
     return int(machine.property("MainPID"))
 
 
