@@ -34,6 +34,9 @@ class MediaEndpoint:
     def start(self, now: float) -> None:
         """There are keys: from now on what is sent can reach the client."""
 
+    def close(self) -> None:
+        """The session is over."""
+
     def receive_audio(self, packet: RtpPacket, now: float) -> bytes | None:
         """Take one packet; return the RTP packet to send in answer, if any."""
         raise NotImplementedError

@@ -25,6 +25,15 @@ class Listener(Protocol):
     def tell(self, notice: Notice) -> None: ...
 
 
+class _Nobody:
+    def hear(self, frame: AudioFrame) -> None: ...
+
+    def tell(self, notice: Notice) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 @frozen
 class MediaStatistics:
     """A snapshot of both directions."""
@@ -72,6 +81,10 @@ class MediaPath(MediaEndpoint):
     def receive_audio(self, packet: RtpPacket, now: float) -> None:
         self._inbound.receive(packet, now)
         self._hear(now)
+
+    def close(self) -> None:
+        """The session is over: nobody listens any more."""
+        self._listener = _NOBODY
 
     def next_wake(self) -> float | None:
         if not self._started:

@@ -105,6 +105,8 @@ class Backend:
 
     def follow(self, event: LayerUp | Ended) -> None:
         """The session has come up a layer, or has ended."""
+        if isinstance(event, Ended):
+            self.media.close()
 
 
 class LinkedBackend(Backend):
@@ -124,8 +126,9 @@ class LinkedBackend(Backend):
         now: float,
     ) -> None:
         dialect = _dialect(route)
-        self._link = Link(dialect, route.link, facts, self, maker.poller)
-        self._path = maker.path(ssrc, payloads, dialect.format, self._link, now)
+        link = Link(dialect, route.link, facts, self, maker.poller)
+        self._link: Link | None = link
+        self._path = maker.path(ssrc, payloads, dialect.format, link, now)
         super().__init__(self._path)
         self._driver = maker.driver
         self._start = maker.start
@@ -138,14 +141,24 @@ class LinkedBackend(Backend):
         self._driven = driven
 
     def follow(self, event: LayerUp | Ended) -> None:
+        super().follow(event)
         match event:
             case LayerUp(Layer.ICE):
                 self._started = True
-                self._start(self._link.run)
-            case Ended(reason) if self._started:
-                self._link.finish(farewell_word(reason))
+                self._start(self._run_link)
+            case Ended(reason):
+                self._driven = None
+                if self._started and self._link is not None:
+                    self._link.finish(farewell_word(reason))
+                else:
+                    self._link = None
             case _:
                 pass
+
+    async def _run_link(self) -> None:
+        assert self._link is not None  # until it has ended
+        await self._link.run()
+        self._link = None  # it refers to us: let both go without the garbage collector
 
     def command(self, command: PlayoutCommand) -> None:
         driven = self._driven

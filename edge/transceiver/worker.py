@@ -5,6 +5,7 @@ sockets to send on, one Unix socket for the other workers' requests. What sessio
 session.py, how they are driven in driver.py, who owns them in hosting.py.
 """
 
+import gc
 import logging
 import os
 import time
@@ -38,6 +39,8 @@ from edge.transceiver.settings import AccessShare, TransceiverSettings
 
 logger = logging.getLogger(__name__)
 
+COLLECT_AFTER = (10_000, 10, 100)
+"""Objects more, and young collections, before the next collection of each generation."""
 FAREWELL_TIME = 0.5
 """How long signaling connections get to deliver the last word when the worker ends."""
 REMOTE_POLL = 0.1
@@ -45,7 +48,12 @@ REMOTE_POLL = 0.1
 
 
 def run(frame: process.Frame, settings: TransceiverSettings) -> None:
-    """Entry point of the worker process."""
+    """Entry point of the worker process.
+
+    The garbage collector hardly ever looks at everything: with 75 sessions it took 17 ms, in which
+    no frame left. Sessions that have ended do not need it.
+    """
+    gc.set_threshold(*COLLECT_AFTER)
     process.run_worker(frame, lambda: Transceiver(settings))
 
 
@@ -127,7 +135,7 @@ class Transceiver:
                     await trio.sleep(REMOTE_POLL)
         self._driver.end_all(EndReason.GOING_AWAY, trio.current_time())
         with trio.move_on_after(FAREWELL_TIME):  # owners that stop as well say so to our clients
-            while self._host.remote_sessions:
+            while self._host.remote_sessions:  # noqa: ASYNC110 - they end in other processes
                 await trio.sleep(REMOTE_POLL)
         self._signaling.cancel()
         with trio.move_on_after(FAREWELL_TIME):

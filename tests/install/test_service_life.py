@@ -26,6 +26,9 @@ public_addresses = ["{address}"]
 [signal]
 listen = ["0.0.0.0:8080"]
 
+[access]
+open = "on"
+
 [transceiver]
 on_time_min = 0.0
 

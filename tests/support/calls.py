@@ -10,6 +10,7 @@ from edge.dtls.context import DtlsContexts
 from edge.dtls.keying import Role
 from edge.ice.credentials import Credentials
 from edge.machine import Address, Entropy
+from edge.media.endpoint import MediaEndpoint
 from edge.srtp.profile import PREFERENCE, SrtpProfile
 from edge.transceiver.session import Peer as PeerFacts
 from edge.transceiver.session import Session, SessionLimits
@@ -65,9 +66,13 @@ def make_call(
 
 
 def make_session(
-    role: Role, entropy: Entropy, limits: SessionLimits = LIMITS, now: float = 0.0
+    role: Role,
+    entropy: Entropy,
+    limits: SessionLimits = LIMITS,
+    now: float = 0.0,
+    media: MediaEndpoint | None = None,
 ) -> tuple[Session, Credentials, Credentials]:
-    """Return a session, its own credentials and those of its client."""
+    """Return a session, an echo as a rule, its own credentials and those of its client."""
     server = Credentials("serverufrag", "s" * 32)
     facts = PeerFacts(
         role=role,
@@ -80,7 +85,7 @@ def make_session(
     session = Session(
         server,
         facts,
-        Echo(facts.payload_types, entropy),
+        media or Echo(facts.payload_types, entropy),
         SERVER_CONTEXTS,
         limits,
         cname=b"cname",
