@@ -2,11 +2,12 @@
 
 BIN := .venv/bin
 
-.PHONY: help setup run check test format lock
+.PHONY: help setup run deb check test format lock
 
 help:
 	@echo "make setup   virtual environment with what the appliance needs"
 	@echo "make run     set up, then run the appliance with the defaults on localhost"
+	@echo "make deb     Debian package of this release, in dist/"
 	@echo "make test    set up with the test tools, then check and run all tests"
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make format  format the code and fix what ruff can fix"
@@ -17,6 +18,9 @@ setup:
 
 run: setup
 	exec $(BIN)/edge run
+
+deb: setup
+	scripts/make-deb
 
 check:
 	$(BIN)/ruff format --check .

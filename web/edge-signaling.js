@@ -27,6 +27,8 @@ const PAUSE_MAX_MS = 4_000;
 
 /** How long to try to resume if the appliance has not said how long it keeps the session. */
 const RESUME_TIME_MS = 30_000;
+/** How much longer than that to try: the appliance may notice the loss later than we do. */
+const MARGIN_MS = 5_000;
 
 /** What makes another try to resume useless. */
 const FINAL_CODES = new Set(["unknown-session", "unauthorized", "forbidden", "replaced"]);
@@ -90,7 +92,9 @@ export class Signaling extends EventTarget {
     const answer = await this.#ask({ type: "offer", sdp, ...wishes });
     this.session = answer.session ?? this.session;
     this.#secret = answer.secret ?? this.#secret;
-    if (answer.grace !== undefined) this.#resumeTimeMs = answer.grace * 1000;
+    if (answer.grace !== undefined) {
+      this.#resumeTimeMs = answer.grace * 1000 + MARGIN_MS;
+    }
     return answer.sdp;
   }
 

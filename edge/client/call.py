@@ -37,6 +37,8 @@ REPLY_TIMEOUT = 10.0
 LEAVE_TIMEOUT = 2.0
 RESUME_TIME = 30.0
 """How long to try to resume if the server has not said how long it keeps the session."""
+MARGIN = 5.0
+"""How much longer than that to try: the server may notice the loss later than we do."""
 FIRST_PAUSE = 0.25
 PAUSE_MAX = 4.0
 
@@ -173,7 +175,7 @@ class Call:
         """Try until a WebSocket has carried the session for a while, or none will."""
         self._emit(Reconnecting())
         carried = trio.Event()
-        deadline = trio.current_time() + self.grace
+        deadline = trio.current_time() + self.grace + MARGIN
         longest = FIRST_PAUSE
         while self.ended is None and not carried.is_set():
             pause = longest * random.random()  # noqa: S311 - not all clients of a server at once

@@ -1,6 +1,7 @@
 """Clients outside the machine: calls over the link, and a watch over its public port."""
 
 import errno
+import math
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from tests.support.udp_call import running_media
 SIGNALING_PORT = 8080
 UDP_PORT = 3478
 PROBE_INTERVAL = 0.002
+ATTEMPT_TIME = 0.5
+SETTLE_TIME = 0.3
 PROBE = bytes.fromhex("0001000000000000") + b"nobody's check"
 """Something that the appliance drops without a word."""
 
@@ -48,7 +51,7 @@ async def wait_callable(machine: Machine, timeout: float = 30.0) -> float:
     started = trio.current_time()
     with trio.fail_after(timeout):
         while True:
-            with trio.move_on_after(2.0):
+            with trio.move_on_after(ATTEMPT_TIME):
                 try:
                     async with calling(machine):
                         return trio.current_time() - started
@@ -58,39 +61,54 @@ async def wait_callable(machine: Machine, timeout: float = 30.0) -> float:
 
 @define
 class Watch:
-    """What the kernel said about a UDP port that somebody sends to all the time."""
+    """What became of packets that somebody sends to the public UDP port all the time."""
 
     sent: int = 0
-    refused: int = 0
-    """Probes that came to a port that nobody had open."""
+    lost: int = 0
+    """Those that no process read: the port was closed, or its queue full or thrown away."""
     closed_longest: float = 0.0
+    """Seconds in a row in which the kernel said that nobody had the port open."""
 
 
 @asynccontextmanager
 async def watching(machine: Machine) -> AsyncIterator[Watch]:
-    """Send to the public port every 2 ms, and note when it is closed: ICMP tells."""
+    """Send to the public port every 2 ms. There may be no calls and no other UDP meanwhile."""
+    machine.run("sysctl", "--quiet", "--write", "net.ipv4.icmp_ratelimit=0")
     watch = Watch()
+    read_before = _datagrams_read(machine)
     with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         await udp.connect((machine.address, UDP_PORT))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_probe, udp, watch)
             yield watch
             nursery.cancel_scope.cancel()
+        await trio.sleep(SETTLE_TIME)
+    watch.lost = watch.sent - (_datagrams_read(machine) - read_before)
 
 
 async def _probe(udp: trio.socket.SocketType, watch: Watch) -> None:
-    closed_since: float | None = None
+    """An ICMP message is the error of the send after the one that caused it."""
+    closed_from = closed_until = -math.inf
     while True:
         now = trio.current_time()
         try:
             await udp.send(PROBE)
+            watch.sent += 1
         except OSError as exc:
             if exc.errno != errno.ECONNREFUSED:
                 raise
-            watch.refused += 1
-            closed_since = now if closed_since is None else closed_since
-            watch.closed_longest = max(watch.closed_longest, now - closed_since)
-        else:
-            watch.sent += 1
-            closed_since = None
+            if now - closed_until > 10 * PROBE_INTERVAL:
+                closed_from = now
+            closed_until = now
+            watch.closed_longest = max(watch.closed_longest, closed_until - closed_from)
         await trio.sleep(PROBE_INTERVAL)
+
+
+def _datagrams_read(machine: Machine) -> int:
+    """Return how many datagrams processes in there have read since it was booted."""
+    names, values = (
+        line.split()
+        for line in machine.run("cat", "/proc/net/snmp").stdout.splitlines()
+        if line.startswith("Udp:")
+    )
+    return int(values[names.index("InDatagrams")])

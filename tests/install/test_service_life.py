@@ -120,21 +120,26 @@ async def test_killed_transceiver_takes_its_own_calls_only(machine: Machine) -> 
 
 
 async def test_killed_supervisor_comes_back(machine: Machine) -> None:
+    killed = _supervisor(machine)
     async with watching(machine) as watch:
-        _kill(machine, _supervisor(machine))
-        callable_after = await wait_callable(machine)
-    _report("kill -9 of the supervisor", callable_after, watch)
+        _kill(machine, killed)
+        await _wait_running(machine, instead_of=killed)
+    _report("kill -9 of the supervisor", watch)
     assert machine.property("NRestarts") != "0"
-    assert watch.refused == 0
+    assert watch.lost == 0
+    _kill(machine, _supervisor(machine))
+    print(f"kill -9 of the supervisor: call connected {await wait_callable(machine):.3f} s later")
 
 
-async def test_restart_closes_no_port(machine: Machine) -> None:
+async def test_restart_loses_no_packet(machine: Machine) -> None:
     async with watching(machine) as watch:
         await _run(machine, "systemctl", "restart", "edge")
-        callable_after = await wait_callable(machine)
-        assert watch.sent > 100
-    _report("systemctl restart", callable_after, watch)
-    assert watch.refused == 0
+    _report("systemctl restart", watch)
+    assert watch.lost == 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_run, machine, "systemctl", "restart", "edge")
+        await trio.sleep(0.1)
+        print(f"systemctl restart: call connected {await wait_callable(machine):.3f} s later")
 
 
 async def test_hanging_supervisor_leaves_its_stack(machine: Machine) -> None:
@@ -142,9 +147,7 @@ async def test_hanging_supervisor_leaves_its_stack(machine: Machine) -> None:
     await _run(machine, "systemctl", "restart", "edge")
     hung = _supervisor(machine)
     _kill(machine, hung, "STOP")
-    with trio.fail_after(15):
-        while _supervisor(machine) == hung or machine.property("ActiveState") != "active":
-            await trio.sleep(0.1)
+    await _wait_running(machine, instead_of=hung)
     await wait_callable(machine)
     journal = machine.journal()
     assert "Watchdog timeout" in journal
@@ -153,25 +156,46 @@ async def test_hanging_supervisor_leaves_its_stack(machine: Machine) -> None:
     machine.run("systemctl", "daemon-reload")
 
 
-async def test_upgrade_keeps_calls(machine: Machine, packages: tuple[Path, Path]) -> None:
+async def test_upgrade_lets_calls_end(machine: Machine, packages: tuple[Path, Path]) -> None:
     machine.put("/root/edge.deb", packages[1].read_bytes())
     old, new = _versions(packages)
-    async with calling(machine) as peer, watching(machine) as watch:
-        await _run(machine, "dpkg", "--install", "/root/edge.deb")
-        assert old in machine.run("ls", "/opt/edge/versions").stdout
-        await wait_echoed(peer, 100)
-        lost, gap = _loss(peer)
-        async with calling(machine):
-            pass
-    print(f"upgrade under a call: {lost} frames lost, longest gap {gap * 1e3:.0f} ms")
-    assert watch.refused == 0
+    async with trio.open_nursery() as nursery:
+        async with calling(machine) as peer:
+            nursery.start_soon(_run, machine, "dpkg", "--install", "/root/edge.deb")
+            with trio.fail_after(15):
+                while machine.property("ActiveState") != "deactivating":
+                    await trio.sleep(0.05)
+            # What runs goes on to have its code, what starts next has the new one.
+            versions = machine.run("ls", "/opt/edge/versions").stdout.split()
+            assert versions == sorted([old, new])
+            assert machine.run("readlink", "/opt/edge/current").stdout.strip().endswith(new)
+            await wait_echoed(peer, 50)
+            lost, gap = _loss(peer)
+        callable_after = await wait_callable(machine)
+    print(
+        f"upgrade: {lost} frames of a call lost, longest gap {gap * 1e3:.0f} ms; "
+        f"next call connected {callable_after:.3f} s after its end"
+    )
     assert lost == 0
-    with trio.fail_after(15):
-        while machine.processes(f"/opt/edge/versions/{old}/"):
-            await trio.sleep(0.2)
-    machine.run("systemctl", "start", "edge-sweep.service")
     assert machine.run("ls", "/opt/edge/versions").stdout.split() == [new]
     assert machine.processes(f"/opt/edge/versions/{new}/")
+
+
+async def test_version_in_use_is_not_swept(machine: Machine, packages: tuple[Path, Path]) -> None:
+    """An older package over a newer one, while a program of the newer one is running."""
+    older, newer = _versions(packages)
+    left = f"/opt/edge/versions/{newer}/bin/python -c 'import time, msgspec; time.sleep(3600)'"
+    machine.run("systemd-run", "--quiet", "--unit", "left", "sh", "-c", f"exec {left}")
+    machine.put("/root/edge.deb", packages[0].read_bytes())
+    with trio.fail_after(15):
+        while "msgspec" not in machine.run("cat", f"/proc/{_main(machine, 'left')}/maps").stdout:
+            await trio.sleep(0.05)
+    await _run(machine, "dpkg", "--install", "/root/edge.deb")
+    assert machine.run("ls", "/opt/edge/versions").stdout.split() == sorted([older, newer])
+    machine.run("systemctl", "stop", "left")
+    machine.run("systemctl", "start", "edge-sweep.service")
+    assert machine.run("ls", "/opt/edge/versions").stdout.split() == [older]
+    await wait_callable(machine)
 
 
 async def test_low_ports_by_the_drop_in(machine: Machine) -> None:
@@ -217,8 +241,15 @@ def test_purge_leaves_the_user_and_nothing_else(machine: Machine) -> None:
     machine.run("rm", "/root/edge.deb")
     left = machine.run("find", "/", "-xdev", "-name", "*edge*", "-not", "-path", "/proc/*").stdout
     assert left == ""
-    assert machine.run("systemctl", "list-unit-files", "edge*", "--no-legend").stdout == ""
+    assert machine.run("systemctl", "list-unit-files", "edge*", check=False).returncode != 0
     assert machine.run("id", "--name", "--user", "edge").stdout.strip() == "edge"
+
+
+async def _wait_running(machine: Machine, instead_of: int) -> None:
+    """Wait until another supervisor and all its workers are ready."""
+    with trio.fail_after(15):
+        while machine.property("SubState") != "running" or _supervisor(machine) in {0, instead_of}:
+            await trio.sleep(0.05)
 
 
 def _configure(machine: Machine, text: str) -> None:
@@ -251,8 +282,12 @@ async def _run(
 
 
 def _supervisor(machine: Machine) -> int:
-    """Return the main process, or 0 while there is none."""
-    return int(machine.property("MainPID"))
+    return _main(machine, "edge")
+
+
+def _main(machine: Machine, unit: str) -> int:
+    """Return its main process, or 0 while there is none."""
+    return int(machine.property("MainPID", unit))
 
 
 def _workers(machine: Machine, kind: str) -> list[int]:
@@ -262,19 +297,18 @@ def _workers(machine: Machine, kind: str) -> list[int]:
     return [one["pid"] for one in status["workers"] if one["kind"] == kind]
 
 
+def _versions(packages: tuple[Path, Path]) -> tuple[str, str]:
+    old, new = (one.name.split("_")[1] for one in packages)
+    return old, new
+
+
 def _loss(peer: Peer) -> tuple[int, float]:
     """Return how many frames did not come back, but for the one on its way, and the longest gap."""
     return max(0, peer.record.sent - peer.record.echoed - 1), peer.record.longest_gap
 
 
-def _report(what: str, callable_after: float, watch: Watch) -> None:
+def _report(what: str, watch: Watch) -> None:
     print(
-        f"{what}: call connected after {callable_after * 1e3:.0f} ms; "
-        f"port closed for {watch.refused} of {watch.sent} probes, "
-        f"{watch.closed_longest * 1e3:.0f} ms at most"
+        f"{what}: {watch.lost} of {watch.sent} packets lost, "
+        f"port closed for {watch.closed_longest * 1e3:.0f} ms at most"
     )
-
-
-def _versions(packages: tuple[Path, Path]) -> tuple[str, str]:
-    old, new = (one.name.split("_")[1] for one in packages)
-    return old, new
