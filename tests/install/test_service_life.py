@@ -198,6 +198,19 @@ async def test_version_in_use_is_not_swept(machine: Machine, packages: tuple[Pat
     await wait_callable(machine)
 
 
+async def test_upgrade_with_a_bad_configuration_leaves_the_service(
+    machine: Machine, packages: tuple[Path, Path]
+) -> None:
+    supervisor = _supervisor(machine)
+    _configure(machine, "[relay]\nworkers = 0\n")
+    machine.put("/root/edge.deb", packages[1].read_bytes())
+    refused = await _run(machine, "dpkg", "--install", "--force-confold", "/root/edge.deb")
+    assert "relay.workers" in refused.stderr
+    assert _supervisor(machine) == supervisor
+    _configure(machine, CONFIG.format(address=machine.address))
+    await wait_callable(machine)
+
+
 async def test_low_ports_by_the_drop_in(machine: Machine) -> None:
     low = CONFIG.format(address=machine.address).replace(":8080", ":443")
     _configure(machine, low)
