@@ -2,13 +2,14 @@
 
 BIN := .venv/bin
 
-.PHONY: help setup run deb check test format lock
+.PHONY: help setup run deb check test test-install format lock
 
 help:
 	@echo "make setup   virtual environment with what the appliance needs"
 	@echo "make run     set up, then run the appliance with the defaults on localhost"
 	@echo "make deb     Debian package of this release, in dist/"
 	@echo "make test    set up with the test tools, then check and run all tests"
+	@echo "make test-install   build the package and test it on a machine with systemd (as root)"
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make format  format the code and fix what ruff can fix"
 	@echo "make lock    resolve the lock files anew (needs uv)"
@@ -34,6 +35,11 @@ test:
 	$(MAKE) check
 	mkdir -p artifacts
 	$(BIN)/pytest --junitxml=artifacts/pytest.xml
+
+test-install: setup
+	scripts/setup --dev
+	scripts/apt-install debootstrap
+	$(BIN)/pytest tests/install
 
 format:
 	$(BIN)/ruff format .

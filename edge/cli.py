@@ -5,6 +5,7 @@ there; 69, no appliance answers; 78, the configuration cannot be used; and 2, wr
 """
 
 import argparse
+import faulthandler
 import logging
 import os
 import sys
@@ -19,6 +20,7 @@ from edge.config import Config, decode_config
 from edge.errors import ConfigError, UfragError
 from edge.keys import KeySet, load_secret, obtain_keys
 from edge.routing.ufrag import UfragOpener
+from edge.sdnotify import ServiceManager
 
 SYSTEM_CONFIG = Path("/etc/edge/edge.toml")
 BUILT_IN = "built-in defaults"
@@ -90,6 +92,7 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     config, source = _load(arguments.config, environment)
     journal = logs.is_journal(environment.get("JOURNAL_STREAM"), STDERR)
     logs.configure(config.log.level, "supervisor", journal=journal)
+    faulthandler.enable()  # what the service manager's watchdog sends leaves a stack
     logger.info("configuration: %s", source)
     directory = state_directory(config, environment)
     config = config.with_key_files(load_secret)
@@ -101,7 +104,8 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         again = again.with_key_files(load_secret)
         return again, obtain_keys(again.keys, directory, os.urandom)
 
-    return run(config, keys, load, directory / STATUS_SOCKET_NAME)
+    manager = ServiceManager.of(environment, os.getpid())
+    return run(config, keys, load, directory / STATUS_SOCKET_NAME, manager)
 
 
 def _check_config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:

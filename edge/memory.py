@@ -27,6 +27,9 @@ class HeldMemory:
         os.ftruncate(fd, size)
         return cls(fd)
 
+    def fileno(self) -> int:
+        return self._fd
+
     def map(self) -> memoryview:
         """Map it, shared and writable, for as long as the view is kept."""
         return memoryview(mmap.mmap(self._fd, 0))

@@ -1,7 +1,8 @@
 """Every socket of the appliance, opened by the supervisor before any worker exists.
 
 Workers get duplicates, so that a worker's death closes nothing: packets and connections wait in the
-kernel for its successor.
+kernel for its successor. The service manager keeps the public ones while the supervisor itself is
+away, under names that say which worker and address they are for.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from edge.config import Config
 from edge.config.values import ListenAddress
 from edge.errors import BootError
+from edge.sdnotify import ServiceManager
 from edge.udp import bind_udp_socket, leave_group, make_udp_socket, open_udp_socket
 
 TCP_BACKLOG = 1024
@@ -19,14 +21,15 @@ TCP_BACKLOG = 1024
 class Sockets:
     """All sockets. In lists of lists the outer index is the worker, the inner one the address."""
 
-    def __init__(self, config: Config) -> None:
-        """Open what the configuration asks for.
+    def __init__(self, config: Config, manager: ServiceManager) -> None:
+        """Open what the configuration asks for, or take it from the service manager.
 
         Raises:
             BootError: an address cannot be bound; the message names it. Nothing stays open.
 
         """
         self._config = config
+        self._manager = manager
         self.public: list[list[socket.socket]] = []
         """Each relay worker's own SO_REUSEPORT socket per address."""
         self.relay_listeners: list[list[socket.socket]] = []
@@ -41,7 +44,8 @@ class Sockets:
                 self.bind_relay()
             for _ in range(config.transceiver.workers):
                 self.transceiver_internal.append(self._internal())
-                self._add_listeners(self.listeners, config.signal.listen)
+                self._add_listeners("signal", self.listeners, config.signal.listen)
+            manager.forget_untaken()
         except BootError:
             self.close()
             raise
@@ -52,18 +56,10 @@ class Sockets:
         Those who come to its TCP listeners wait there until it is ready.
         """
         relay = self._config.relay
-        self.public.append(
-            [
-                make_udp_socket(
-                    listen.host,
-                    receive_buffer_bytes=relay.receive_buffer_bytes,
-                    reuse_port=True,
-                )
-                for listen in relay.listen
-            ]
-        )
+        worker = len(self.public)
+        self.public.append([self._public(worker, listen) for listen in relay.listen])
         self.relay_internal.append(self._internal())
-        self._add_listeners(self.relay_listeners, relay.tcp_listen)
+        self._add_listeners("tcp", self.relay_listeners, relay.tcp_listen)
 
     def bind_relay(self) -> None:
         """Let the latest relay worker have its share of the packets.
@@ -72,12 +68,21 @@ class Sockets:
             BootError: an address cannot be bound.
 
         """
+        worker = len(self.public) - 1
         for index, listen in enumerate(self._config.relay.listen):
-            port = listen.port if len(self.public) == 1 else port_of(self.public[0][index])
-            bind_udp_socket(self.public[-1][index], listen.host, port)
+            one = self.public[worker][index]
+            if port_of(one) == 0:
+                port = listen.port if worker == 0 else port_of(self.public[0][index])
+                bind_udp_socket(one, listen.host, port)
+                self._manager.keep(_kept_name("udp", worker, listen), one.fileno())
 
     def quiet_relay(self) -> None:
         """Give the latest relay worker nothing new; it can still read what is queued."""
+        worker = len(self.public) - 1
+        for listen in self._config.relay.listen:
+            self._manager.forget(_kept_name("udp", worker, listen))
+        for listen in self._config.relay.tcp_listen:
+            self._manager.forget(_kept_name("tcp", worker, listen))
         for one in self.public[-1]:
             leave_group(one)
         for one in self.relay_listeners[-1]:
@@ -113,13 +118,37 @@ class Sockets:
             reuse_port=False,
         )
 
-    @staticmethod
-    def _add_listeners(groups: list[list[socket.socket]], listen: Sequence[ListenAddress]) -> None:
-        """Open one more group of listeners, on the ports of the first."""
+    def _public(self, worker: int, listen: ListenAddress) -> socket.socket:
+        """Take a bound socket that was kept, or make one."""
+        wanted = self._config.relay.receive_buffer_bytes
+        kept = self._manager.take(_kept_name("udp", worker, listen))
+        if kept is None:
+            return make_udp_socket(listen.host, receive_buffer_bytes=wanted, reuse_port=True)
+        one = socket.socket(fileno=kept)
+        one.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
+        return one
+
+    def _add_listeners(
+        self, kind: str, groups: list[list[socket.socket]], listen: Sequence[ListenAddress]
+    ) -> None:
+        """Open one more group of listeners, on the ports of the first, or take what was kept."""
         groups.append([])
+        worker = len(groups) - 1
         for index, one in enumerate(listen):
-            port = one.port if len(groups) == 1 else port_of(groups[0][index])
+            name = _kept_name(kind, worker, one)
+            kept = self._manager.take(name)
+            if kept is not None:
+                groups[-1].append(socket.socket(fileno=kept))
+                continue
+            port = one.port if worker == 0 else port_of(groups[0][index])
             groups[-1].append(_listen(one.host, port))
+            self._manager.keep(name, groups[-1][-1].fileno())
+
+
+def _kept_name(kind: str, worker: int, listen: ListenAddress) -> str:
+    """Return what the service manager knows a socket by: no colon may be in it."""
+    return f"{kind}-{worker}-{listen.host.replace(':', '_')}-{listen.port}"
 
 
 def port_of(bound: socket.socket) -> int:

@@ -121,6 +121,11 @@ class SupervisedWorker:
         known = self._statistics
         return known.sessions if isinstance(known, control.TransceiverStatistics) else 0
 
+    def is_attended(self) -> bool:
+        """Whether it answers, or what follows when it does not is under way."""
+        silence = trio.current_time() - self._answered_at
+        return self._state != "running" or silence <= self._heartbeat_limit + 2 * DUMP_TIME
+
     def status(self) -> control.WorkerStatus:
         return control.WorkerStatus(
             kind=self._kind,

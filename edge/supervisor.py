@@ -14,11 +14,13 @@ its queue to the end, and the flows that the kernel then gives to others are in 
 import contextlib
 import itertools
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ from edge.keys import KeySet
 from edge.lifecycle import RestartPolicy
 from edge.memory import HeldMemory
 from edge.routing.shared import table_bytes
+from edge.sdnotify import ServiceManager
 from edge.sockets import Sockets, name_of
 from edge.supervised import SupervisedWorker
 from edge.transceiver import worker as transceiver
@@ -54,6 +57,7 @@ PRELOAD = ["edge.preload"]
 NEIGHBOURS_NAME = "workers"
 """Beside the status socket: the directory of the workers' own sockets."""
 HASH_KEY_BYTES = 32
+STATUS_INTERVAL = 5.0
 STOP_TIME = 3.0
 """How long a worker may take to end, beyond what it was given to drain."""
 
@@ -62,27 +66,31 @@ Load = Callable[[], tuple[Config, KeySet]]
 """Reads configuration and keys. Raises ConfigError."""
 
 
-def run(config: Config, keys: KeySet, load: Load, status_path: Path) -> int:
+def run(
+    config: Config, keys: KeySet, load: Load, status_path: Path, manager: ServiceManager
+) -> int:
     """Run the appliance until it is told to stop; return the exit status.
 
-    ``load`` is called again at every reload.
+    ``load`` is called again at every reload. ``manager`` is told how things are, and keeps what is
+    worth it while nobody runs.
     """
     failures: list[BaseException] = []
     try:
         with contextlib.ExitStack() as undo:
-            sockets = Sockets(config)
-            undo.callback(sockets.close)
-            flow_memory = HeldMemory.create(
-                "edge-flows", table_bytes(config.relay.flows_max * len(config.relay.listen))
-            )
+            undo.callback(manager.close)
+            flow_memory = _flow_memory(config, manager)
             undo.callback(flow_memory.close)
+            sockets = Sockets(config, manager)
+            undo.callback(sockets.close)
             listener = status.open_status_socket(status_path)
             undo.callback(status_path.unlink, missing_ok=True)
             undo.enter_context(listener)
             directory = status_path.parent / NEIGHBOURS_NAME
             neighbourhood = undo.enter_context(_neighbourhood(directory, config))
             trio.run(
-                Supervisor(config, keys, load, sockets, flow_memory, neighbourhood, listener).run
+                Supervisor(
+                    config, keys, load, sockets, flow_memory, neighbourhood, listener, manager
+                ).run
             )
     except* BootError as group:
         failures = process.leaves(group)
@@ -103,6 +111,7 @@ class Supervisor:
         flow_memory: HeldMemory,
         neighbourhood: Neighbourhood,
         status_listener: socket.socket,
+        manager: ServiceManager,
     ) -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
         self._config = config
@@ -112,6 +121,7 @@ class Supervisor:
         self._flow_memory = flow_memory
         self._neighbourhood = neighbourhood
         self._status_listener = status_listener
+        self._manager = manager
         self._started_at = time.monotonic()
         self._udp = [name_of(one) for one in sockets.public[0]]
         self._tcp = [name_of(one) for one in sockets.relay_listeners[0]]
@@ -140,6 +150,8 @@ class Supervisor:
                 nursery.start_soon(one.keep)
             await self._wait_ready(workers)
             self._announce()
+            self._manager.tell(READY=1)
+            nursery.start_soon(self._tell_manager)
             nursery.start_soon(self._reload_when_asked, nursery)
             await self._stop_asked.wait()
             await self._stop()
@@ -203,6 +215,20 @@ class Supervisor:
                 logger.info("page on http%s://%s/", secure, name)
         logger.info("ready: %d relay and %d transceiver workers", *map(len, self._groups))
 
+    async def _tell_manager(self) -> None:
+        """Say how things are, and give signs of life while all workers do."""
+        interval = min(STATUS_INTERVAL, (self._manager.watchdog or math.inf) / 4)
+        while True:
+            if all(one.is_attended() for one in self._relays + self._transceivers):
+                self._manager.tell(STATUS=self._status_line(), WATCHDOG=1)
+            await trio.sleep(interval)
+
+    def _status_line(self) -> str:
+        known = [one.status().statistics for one in self._transceivers]
+        found = [one for one in known if isinstance(one, control.TransceiverStatistics)]
+        on_time = min((one.placement.on_time_ratio for one in found), default=1.0)
+        return f"{sum(one.sessions for one in found)} sessions, {on_time:.1%} of frames on time"
+
     @property
     def _groups(self) -> tuple[list[SupervisedWorker], list[SupervisedWorker]]:
         return self._relays, self._transceivers
@@ -235,7 +261,9 @@ class Supervisor:
             except ConfigError as exc:
                 logger.error("reload: nothing was changed: %s", exc)  # noqa: TRY400 - told in full
                 continue
+            self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
             await self._apply(config, keys, nursery)
+            self._manager.tell(READY=1)
 
     async def _apply(self, config: Config, keys: KeySet, nursery: trio.Nursery) -> None:
         """Make what can be changed live so; ``self._config`` stays what is in force."""
@@ -326,6 +354,7 @@ class Supervisor:
     async def _stop(self) -> None:
         """End transceivers, then relays, each within its time."""
         grace = self._config.supervisor.drain_limit
+        self._manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int((grace + 3 * STOP_TIME) * 1e6))
         sessions = sum(one.sessions for one in self._transceivers)
         if sessions:
             logger.info("waiting up to %g s for %d sessions to end", grace, sessions)
@@ -344,6 +373,19 @@ class Supervisor:
                 logger.error("worker %s did not end in time: killing it", one.name)
                 one.kill()
                 await one.ended.wait()
+
+
+def _flow_memory(config: Config, manager: ServiceManager) -> HeldMemory:
+    """Take the flow memory that was kept, if it means the same by its numbers, or make one."""
+    size = table_bytes(config.relay.flows_max * len(config.relay.listen))
+    meaning = (size, config.transceiver.workers, *map(str, config.relay.listen))
+    name = f"flows-{zlib.crc32(repr(meaning).encode()):08x}"
+    kept = manager.take(name)
+    if kept is not None:
+        return HeldMemory(kept)
+    memory = HeldMemory.create("edge-flows", size)
+    manager.keep(name, memory.fileno())
+    return memory
 
 
 @contextlib.contextmanager

@@ -28,8 +28,8 @@ from tests.support.udp_call import running_media
 
 CONNECTIONS = 10_000
 SOURCES = 200
-SECONDS = 6.0
-QUIET_SECONDS = 3.0
+SECONDS = 4.0
+QUIET_SECONDS = 2.0
 MANY = 3_000
 """What the flooder opens at least, however busy the machine is."""
 MEMORY_KIB_MAX = 65_536

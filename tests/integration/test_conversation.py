@@ -173,6 +173,7 @@ async def test_the_first_answer_has_the_secret_and_later_ones_do_not() -> None:
             "sdp": "first answer",
             "session": "session-0",
             "secret": SECRET,
+            "grace": SignalSettings().grace,
         }
         assert await talk.open("a restart") == {
             "type": "answer",

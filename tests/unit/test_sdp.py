@@ -129,6 +129,9 @@ def test_a_static_payload_type_needs_no_rtpmap_and_is_not_listed() -> None:
     assert [codec.payload_type for codec in audio.codecs] == [8]
 
 
+CANDIDATE = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -146,6 +149,9 @@ def test_a_static_payload_type_needs_no_rtpmap_and_is_not_listed() -> None:
         (SESSION + "a=x\r\n" * LINES_MAX, SdpReason.TOO_LARGE),
         (SESSION + "a=" + "x" * LINE_CHARS_MAX, SdpReason.TOO_LARGE),
         (SESSION + AUDIO * (SECTIONS_MAX + 1), SdpReason.TOO_LARGE),
+        (SESSION + AUDIO * 10_000, SdpReason.TOO_LARGE),
+        (SESSION + AUDIO + CANDIDATE * 10_000, SdpReason.TOO_LARGE),
+        ("v" * 1_000_000, SdpReason.TOO_LARGE),
         (SESSION + (AUDIO + "a=mid:0\r\n") * 2, SdpReason.DUPLICATE_MID),
         (SESSION + AUDIO + "a=mid:0\r\na=mid:1\r\n", SdpReason.SYNTAX),
         (SESSION + AUDIO + "a=mid:\r\n", SdpReason.SYNTAX),
@@ -176,6 +182,12 @@ def test_a_static_payload_type_needs_no_rtpmap_and_is_not_listed() -> None:
 )
 def test_refuses_what_is_malformed(text: str, reason: SdpReason) -> None:
     assert reason_of(text) == reason
+
+
+def test_candidates_are_nobodys_business() -> None:
+    mapped = CANDIDATE.replace("192.0.2.1", "::ffff:127.0.0.1")
+    (audio,) = decode_offer(f"{SESSION}{AUDIO}{mapped}{CANDIDATE * 1000}").sections
+    assert audio == decode_offer(SESSION + AUDIO).sections[0]
 
 
 def test_an_error_names_the_line_and_quotes_nothing() -> None:
