@@ -25,6 +25,7 @@ workers = {relays}
 
 [transceiver]
 workers = {transceivers}
+on_time_min = 0
 
 [signal]
 listen = ["127.0.0.1:0"]

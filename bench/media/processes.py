@@ -32,6 +32,7 @@ pin_cores = false
 
 [transceiver]
 workers = 1
+on_time_min = 0
 
 [signal]
 listen = ["127.0.0.1:0"]
