@@ -156,4 +156,4 @@ async def test_a_long_turn_is_interrupted_for_others(poller: Poller, pairs: Pair
         while not all(reader.read_at for reader in readers):
             await trio.lowlevel.checkpoint()
             turns += 1
-    assert turns > 20
+    assert turns >= len(readers)
