@@ -63,7 +63,7 @@ class Namespace:
 
     def drop_udp(self) -> None:
         """Drop all UDP that comes in over a link, as firewalls do: nobody is told."""
-        _run("ip", "netns", "exec", self.name, "nft", _DROP_UDP)
+        run_command("ip", "netns", "exec", self.name, "nft", _DROP_UDP)
 
     def udp(self, port: int = 0) -> socket.socket:
         """Make a UDP socket bound to the host's own address."""
@@ -120,7 +120,7 @@ def network(*hosts: str) -> Iterator[tuple[Namespace, ...]]:
         _ip("-n", server.name, "address", "add", f"{PUBLIC_ADDRESS}/32", "dev", "lo")
         for link, one in enumerate(others, 1):
             _join(server, one, link)
-        _run("ip", "netns", "exec", server.name, "sh", "-c", _UNFILTERED)
+        run_command("ip", "netns", "exec", server.name, "sh", "-c", _UNFILTERED)
         yield (server, *others)
 
 
@@ -165,10 +165,10 @@ def _enter(namespace: int) -> None:
 
 
 def _ip(*arguments: str) -> None:
-    _run("ip", *arguments)
+    run_command("ip", *arguments)
 
 
-def _run(*command: str) -> str:
+def run_command(*command: str) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         pytest.fail(f"{' '.join(command)}: {done.stderr.strip()}")
