@@ -8,8 +8,8 @@ help:
 	@echo "make setup   virtual environment with what the appliance needs"
 	@echo "make run     set up, then run the appliance with the defaults on localhost"
 	@echo "make deb     Debian package of this release, in dist/"
-	@echo "make test    set up with the test tools, then check and run all tests"
-	@echo "make test-install   build the package and test it on a machine with systemd (as root)"
+	@echo "make test    set up with the test tools, then check and run all tests (as root)"
+	@echo "make test-install   of these, those of the package on a machine with systemd (as root)"
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make format  format the code and fix what ruff can fix"
 	@echo "make lock    resolve the lock files anew (needs uv)"
@@ -32,14 +32,12 @@ check:
 test:
 	scripts/setup --dev
 	scripts/install-test-packages
-	$(MAKE) check
-	mkdir -p artifacts
-	$(BIN)/pytest --junitxml=artifacts/pytest.xml
+	scripts/test
 
 test-install: setup
 	scripts/setup --dev
-	scripts/apt-install debootstrap
-	$(BIN)/pytest tests/install
+	scripts/install-test-packages
+	$(BIN)/pytest -s tests/install
 
 format:
 	$(BIN)/ruff format .

@@ -66,8 +66,21 @@ class SignalError(RemoteProtocolError):
         """Seconds after which another try may succeed; None: nobody knows."""
 
 
+class RedirectError(EdgeError):
+    """No session here: another cluster is this client's."""
+
+    def __init__(self, signaling: str) -> None:
+        super().__init__(f"this client is sent to {signaling}")
+        self.signaling = signaling
+        """The WebSocket URL of that cluster."""
+
+
 class FrameError(RemoteProtocolError):
     """A malformed batch frame on the internal hop."""
+
+
+class FleetError(RemoteProtocolError):
+    """Another host, or who claims to be one, breaks the protocol of the control channel."""
 
 
 class AudioError(RemoteProtocolError):
@@ -76,6 +89,10 @@ class AudioError(RemoteProtocolError):
 
 class BackendError(RemoteProtocolError):
     """A backend that breaks its protocol or a limit, or refuses the session."""
+
+
+class StoreError(RemoteProtocolError):
+    """Redis cannot be asked, refuses, or holds what cannot be used."""
 
 
 class AccessError(RemoteProtocolError):

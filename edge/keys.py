@@ -1,8 +1,9 @@
 """The keys of a host and the file that keeps them; key files of backends.
 
 The file is TOML: ``password`` (64 hex digits) and ``routing``, an array of tables with ``id`` (0 to
-6) and ``key`` (32 hex digits); the first one seals new ufrags. Whoever can read it can forge ufrags
-and ICE passwords, so a file that others than its owner can touch is refused.
+6) and ``key`` (32 hex digits); the first one seals new ufrags. Hosts of a fleet have ``fleet`` too,
+with ids from 0 to 255 and keys of 64 hex digits. Whoever can read it can forge ufrags and ICE
+passwords, so a file that others than its owner can touch is refused.
 """
 
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from edge.config import (
+    InlineFleetKey,
     InlineRoutingKey,
     KeysConfig,
     PasswordSecret,
@@ -21,9 +23,11 @@ from edge.config import (
     Secret,
     Table,
     decode_document,
+    fleet_key_problems,
     routing_key_problems,
 )
 from edge.errors import ConfigError
+from edge.fleet.map import FleetKey
 from edge.machine import Entropy
 from edge.routing.ufrag import RoutingKey
 
@@ -44,14 +48,18 @@ class KeySet:
     """The first one seals new ufrags."""
     password_key: bytes = field(repr=False)
     """32 bytes, for ``derive_password``."""
+    fleet: tuple[FleetKey, ...] = ()
+    """What the hosts of a fleet know each other by; the first one seals."""
 
 
 class _KeyFile(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routing: tuple[InlineRoutingKey, ...]
     password: PasswordSecret
+    fleet: tuple[InlineFleetKey, ...] = ()
 
     def problems(self) -> Iterator[Problem]:
         yield from routing_key_problems(self.routing)
+        yield from fleet_key_problems(self.fleet)
         if not self.routing:
             yield Problem(("routing",), "needs at least one key")
 
@@ -68,27 +76,34 @@ def decode_keys(text: str, source: str) -> KeySet:
 
     """
     document = decode_document(_KeyFile, text, source)
-    return _key_set(document.routing, document.password)
+    return _key_set(document.routing, document.password, document.fleet)
 
 
 def encode_keys(keys: KeySet) -> str:
     tables = [f'\n[[routing]]\nid = {each.id}\nkey = "{each.key.hex()}"\n' for each in keys.routing]
+    tables += [f'\n[[fleet]]\nid = {each.id}\nkey = "{each.key.hex()}"\n' for each in keys.fleet]
     return f'{_HEADER}password = "{keys.password_key.hex()}"\n' + "".join(tables)
 
 
-def obtain_keys(config: KeysConfig, state_directory: Path, entropy: Entropy) -> KeySet:
+def obtain_keys(
+    config: KeysConfig, state_directory: Path, entropy: Entropy, *, in_fleet: bool = False
+) -> KeySet:
     """Return the keys written in the configuration, or in its key file, or the host's own.
 
-    The host's own are in the state directory, and generated there if need be.
+    The host's own are in the state directory, and generated there if need be. A host that is
+    ``in_fleet`` needs the fleet's.
 
     Raises:
         ConfigError: no usable keys.
 
     """
     if config.password is not None:
-        return _key_set(config.routing, config.password)
+        return _key_set(config.routing, config.password, config.fleet)
     if config.file is not None:
-        return load_keys(Path(config.file))
+        keys = load_keys(Path(config.file))
+        if in_fleet and not keys.fleet:
+            raise ConfigError(f"{config.file}: fleet: missing, and this host is in a fleet")
+        return keys
     path = state_directory / KEY_FILE_NAME
     if not path.exists():
         _generate_file(path, entropy)
@@ -182,6 +197,13 @@ def _read_private(path: Path) -> bytes:
     return content
 
 
-def _key_set(routing: tuple[InlineRoutingKey, ...], password: PasswordSecret) -> KeySet:
-    keys = tuple(RoutingKey(each.id, bytes(each.key)) for each in routing)
-    return KeySet(keys, bytes(password))
+def _key_set(
+    routing: tuple[InlineRoutingKey, ...],
+    password: PasswordSecret,
+    fleet: tuple[InlineFleetKey, ...],
+) -> KeySet:
+    return KeySet(
+        tuple(RoutingKey(each.id, bytes(each.key)) for each in routing),
+        bytes(password),
+        tuple(FleetKey(each.id, bytes(each.key)) for each in fleet),
+    )

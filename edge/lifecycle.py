@@ -23,6 +23,11 @@ class RestartPolicy:
         self._started_at: float | None = None
         self.restarts = 0
 
+    def space(self, other: "RestartPolicy") -> None:
+        """Take over the delays of another policy from the next series on."""
+        self._first_delay = other._first_delay
+        self._longest_delay = other._longest_delay
+
     def note_started(self, now: float) -> None:
         self._started_at = now
 

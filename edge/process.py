@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import gc
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -42,6 +43,9 @@ class Worker(Protocol):
     def obey(self, order: control.Order) -> None:
         """Change what can be changed while running."""
 
+    def answer(self, question: control.Question) -> control.Answer:
+        """Tell of sessions; for transceivers."""
+
     async def drain(self, grace: float) -> None:
         """Take nothing new; return when nothing runs any more, after ``grace`` seconds at most."""
 
@@ -65,7 +69,11 @@ def run_worker(frame: Frame, create: Callable[[], Worker]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     faulthandler.enable()
     logs.configure(frame.log_level, frame.name, journal=frame.journal)
-    raise SystemExit(trio.run(_supervised, frame, create))
+    try:
+        status = trio.run(_supervised, frame, create)
+    finally:
+        logs.flush()
+    raise SystemExit(status)
 
 
 async def _supervised(frame: Frame, create: Callable[[], Worker]) -> int:
@@ -107,6 +115,7 @@ async def _obey(channel: trio.socket.SocketType, worker: Worker) -> None:
         message = control.decode_to_worker(data)
         match message:
             case control.Ping(sequence):
+                logs.report_suppressed()
                 pong = control.Pong(sequence, worker.statistics())
                 try:
                     await channel.send(control.encode_message(pong))
@@ -114,14 +123,38 @@ async def _obey(channel: trio.socket.SocketType, worker: Worker) -> None:
                     continue  # the next receive tells that it is gone
             case control.Stop(grace):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_obey, channel, worker)
+                    nursery.start_soon(_obey_until_over, channel, worker, nursery.cancel_scope)
                     await worker.drain(grace)
                     nursery.cancel_scope.cancel()
                 return
+            case control.ListSessions() | control.DescribeSession() | control.EndSession():
+                with contextlib.suppress(ConnectionError):
+                    await channel.send(control.encode_message(worker.answer(message)))
+            case None:
+                pass  # a supervisor of a later version asks for what this one does not know
             case order:
-                worker.obey(order)
+                if isinstance(order, control.LogAs):
+                    logging.getLogger().setLevel(order.level.upper())
+                else:
+                    worker.obey(order)
                 with contextlib.suppress(ConnectionError):
                     await channel.send(control.encode_message(control.Done(order.sequence)))
+
+
+async def _obey_until_over(
+    channel: trio.socket.SocketType, worker: Worker, drain: trio.CancelScope
+) -> None:
+    """Obey while the worker drains. It drains no longer if it is stopped, or the supervisor is."""
+    await _obey(channel, worker)
+    drain.cancel()
+
+
+def consumption() -> control.ProcessCounts:
+    """Return what this process has used so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return control.ProcessCounts(
+        cpu=used.ru_utime + used.ru_stime, resident_max_bytes=used.ru_maxrss * 1024
+    )
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -30,13 +30,21 @@ class ServiceManager:
             self._socket.connect(f"\0{address[1:]}" if address[0] == "@" else address)
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], process: int) -> "ServiceManager":
-        """Return the one that started this ``process``."""
+    def of(
+        cls,
+        environment: Mapping[str, str],
+        process: int,
+        inherited: Mapping[str, int] | None = None,
+    ) -> "ServiceManager":
+        """Return the one that started this ``process``.
+
+        ``inherited`` is what a predecessor under the same process id has left: all that it kept.
+        """
         watchdog = None
         if environment.get("WATCHDOG_PID", str(process)) == str(process):
             watchdog = int(environment.get("WATCHDOG_USEC", "0")) / 1e6 or None
-        kept: dict[str, int] = {}
-        if environment.get("LISTEN_PID") == str(process):
+        kept: dict[str, int] = dict(inherited or {})
+        if inherited is None and environment.get("LISTEN_PID") == str(process):
             names = environment.get("LISTEN_FDNAMES", "").split(":")
             for fd, name in enumerate(names[: int(environment["LISTEN_FDS"])], FIRST_KEPT_FD):
                 os.set_inheritable(fd, False)  # noqa: FBT003 - the library's signature
@@ -50,6 +58,10 @@ class ServiceManager:
     def keep(self, name: str, fd: int) -> None:
         """Have a duplicate of a descriptor kept until ``forget``, whatever becomes of us."""
         self._send({"FDSTORE": 1, "FDNAME": name, "FDPOLL": 0}, [fd])
+
+    def has(self, name: str) -> bool:
+        """Whether ``take`` would return a descriptor."""
+        return name in self._kept
 
     def take(self, name: str) -> int | None:
         """Return the descriptor that was kept under this name, once. It is the caller's now."""

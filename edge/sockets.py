@@ -2,7 +2,11 @@
 
 Workers get duplicates, so that a worker's death closes nothing: packets and connections wait in the
 kernel for its successor. The service manager keeps the public ones while the supervisor itself is
-away, under names that say which worker and address they are for.
+away, under names that say which place and address they are for.
+
+A *place* is a relay worker's share of the public port. The worker that has it changes when relay
+workers are replaced, the sockets do not. A *number* is a relay worker's own: two that share a place
+for a while have two, each with an internal socket. Transceiver workers have *slots*.
 """
 
 import contextlib
@@ -12,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from edge.config import Config
 from edge.config.values import ListenAddress
 from edge.errors import BootError
+from edge.routing.numbers import SLOTS_MAX
 from edge.sdnotify import ServiceManager
 from edge.udp import bind_udp_socket, leave_group, make_udp_socket, open_udp_socket
 
@@ -19,7 +24,7 @@ TCP_BACKLOG = 1024
 
 
 class Sockets:
-    """All sockets. In lists of lists the outer index is the worker, the inner one the address."""
+    """All sockets. In lists of lists the outer index is the place, the inner one the address."""
 
     def __init__(self, config: Config, manager: ServiceManager) -> None:
         """Open what the configuration asks for, or take it from the service manager.
@@ -31,34 +36,104 @@ class Sockets:
         self._config = config
         self._manager = manager
         self.public: list[list[socket.socket]] = []
-        """Each relay worker's own SO_REUSEPORT socket per address."""
+        """Each place's own SO_REUSEPORT socket per address."""
         self.relay_listeners: list[list[socket.socket]] = []
-        """Each relay worker's own SO_REUSEPORT listener per address for ICE over TCP."""
+        """Each place's own SO_REUSEPORT listener per address for ICE over TCP."""
         self.relay_internal: list[socket.socket] = []
+        """By number. One stays open when its worker has ended: nobody else gets its address."""
         self.transceiver_internal: list[socket.socket] = []
+        """By slot, of all slots."""
+        self.relay_trunk: list[socket.socket] = []
+        """For traffic with other hosts, by number as ``relay_internal``; none if there are none."""
+        self.transceiver_trunk: list[socket.socket] = []
+        """The same by slot; none on a host that only relays."""
         self.listeners: list[list[socket.socket]] = []
-        """Each transceiver worker's own SO_REUSEPORT signaling listener per address."""
+        """SO_REUSEPORT signaling listeners per address. They are never closed while the service
+        runs: the workers of a generation share them out (``listeners_of``)."""
+        self.control: list[list[socket.socket]] = []
+        """The same for the control channel between hosts; none if there are none."""
         try:
             for _ in range(config.relay.workers):
                 self.add_relay()
                 self.bind_relay()
-            for _ in range(config.transceiver.workers):
-                self.transceiver_internal.append(self._internal())
-                self._add_listeners("signal", self.listeners, config.signal.listen)
-            manager.forget_untaken()
+            self.open_relay_internal(config.relay.workers)
+            for slot in range(SLOTS_MAX):
+                self.transceiver_internal.append(self._internal(f"slot-{slot}"))
+                if config.fleet.host is not None and config.transceiver.workers:
+                    port = config.fleet.frame_port + slot
+                    self.transceiver_trunk.append(self._trunk(f"trunk-slot-{slot}", port))
+            self.open_listeners(config.transceiver.workers)
+            while self._has_kept_listeners():
+                self.open_listeners(len(self.listeners) + 1)
         except BootError:
             self.close()
             raise
 
+    def open_relay_internal(self, numbers: int) -> bool:
+        """Have internal sockets for so many relay numbers; return whether there are new ones.
+
+        Raises:
+            BootError: one cannot be opened.
+
+        """
+        known = len(self.relay_internal)
+        for number in range(known, numbers):
+            self.relay_internal.append(self._internal(f"relay-{number}"))
+            if self._config.fleet.host is not None:
+                port = self._config.fleet.relay_port + number
+                self.relay_trunk.append(self._trunk(f"trunk-relay-{number}", port))
+        return known < numbers
+
+    def open_listeners(self, workers: int) -> None:
+        """Have signaling listeners for so many transceiver workers.
+
+        Raises:
+            BootError: one cannot be opened.
+
+        """
+        while len(self.listeners) < workers:
+            self._add_listeners("signal", self.listeners, self._config.signal.listen)
+            self._add_listeners("control", self.control, self._control_addresses())
+
+    def control_of(self, worker: int, workers: int) -> tuple[socket.socket, ...]:
+        """Return the control channel's listeners of one of so many workers."""
+        return tuple(one for group in self.control[worker :: max(workers, 1)] for one in group)
+
+    def listeners_of(self, worker: int, workers: int) -> tuple[socket.socket, ...]:
+        """Return the signaling listeners of one of so many workers: of each one at least."""
+        return tuple(one for group in self.listeners[worker :: max(workers, 1)] for one in group)
+
+    def named(self) -> Iterator[tuple[str, socket.socket]]:
+        """Yield all sockets with the names that ``take`` knows them by."""
+        relay = self._config.relay
+        for place, group in enumerate(self.public):
+            for listen, one in zip(relay.listen, group, strict=True):
+                yield _kept_name("udp", place, listen), one
+        for kind, groups, addresses in (
+            ("tcp", self.relay_listeners, relay.tcp_listen),
+            ("signal", self.listeners, self._config.signal.listen),
+            ("control", self.control, self._control_addresses()),
+        ):
+            for place, group in enumerate(groups):
+                for listen, one in zip(addresses, group, strict=True):
+                    yield _kept_name(kind, place, listen), one
+        for number, one in enumerate(self.relay_internal):
+            yield f"relay-{number}", one
+        for slot, one in enumerate(self.transceiver_internal):
+            yield f"slot-{slot}", one
+        for number, one in enumerate(self.relay_trunk):
+            yield f"trunk-relay-{number}", one
+        for slot, one in enumerate(self.transceiver_trunk):
+            yield f"trunk-slot-{slot}", one
+
     def add_relay(self) -> None:
-        """Make the sockets of one more relay worker. Its public UDP ones are not bound yet.
+        """Make the public sockets of one more relay worker. The UDP ones are not bound yet.
 
         Those who come to its TCP listeners wait there until it is ready.
         """
         relay = self._config.relay
         worker = len(self.public)
         self.public.append([self._public(worker, listen) for listen in relay.listen])
-        self.relay_internal.append(self._internal())
         self._add_listeners("tcp", self.relay_listeners, relay.tcp_listen)
 
     def bind_relay(self) -> None:
@@ -89,14 +164,13 @@ class Sockets:
             one.shutdown(socket.SHUT_RDWR)
 
     def remove_relay(self) -> None:
-        """Close the sockets of the latest relay worker."""
-        gone = (*self.public.pop(), *self.relay_listeners.pop(), self.relay_internal.pop())
-        for one in gone:
+        """Close the public sockets of the latest relay worker."""
+        for one in (*self.public.pop(), *self.relay_listeners.pop()):
             one.close()
 
     def close_listeners(self) -> None:
         """Leave the listeners to the workers: once a worker ends, nothing waits in its queue."""
-        for group in self.listeners:
+        for group in (*self.listeners, *self.control):
             for one in group:
                 one.close()
 
@@ -105,15 +179,38 @@ class Sockets:
             one.close()
 
     def _all(self) -> Iterator[socket.socket]:
-        for group in (*self.public, *self.relay_listeners, *self.listeners):
+        for group in (*self.public, *self.relay_listeners, *self.listeners, *self.control):
             yield from group
         yield from self.relay_internal
         yield from self.transceiver_internal
+        yield from self.relay_trunk
+        yield from self.transceiver_trunk
 
-    def _internal(self) -> socket.socket:
+    def _internal(self, name: str) -> socket.socket:
+        kept = self._manager.take(name)
+        if kept is not None:
+            return socket.socket(fileno=kept)
         return open_udp_socket(
             self._config.transceiver.internal_address,
             0,
+            receive_buffer_bytes=self._config.relay.receive_buffer_bytes,
+            reuse_port=False,
+        )
+
+    def _control_addresses(self) -> tuple[ListenAddress, ...]:
+        fleet = self._config.fleet
+        if fleet.host is None:
+            return ()
+        return (ListenAddress(self._config.hosts[fleet.host].internal, fleet.control_port),)
+
+    def _trunk(self, name: str, port: int) -> socket.socket:
+        kept = self._manager.take(name)
+        if kept is not None:
+            return socket.socket(fileno=kept)
+        assert self._config.fleet.host is not None  # the caller has looked
+        return open_udp_socket(
+            self._config.hosts[self._config.fleet.host].internal,
+            port,
             receive_buffer_bytes=self._config.relay.receive_buffer_bytes,
             reuse_port=False,
         )
@@ -128,6 +225,10 @@ class Sockets:
         one.setblocking(False)  # noqa: FBT003 - the standard library's signature
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
         return one
+
+    def _has_kept_listeners(self) -> bool:
+        place, listen = len(self.listeners), self._config.signal.listen
+        return any(self._manager.has(_kept_name("signal", place, one)) for one in listen)
 
     def _add_listeners(
         self, kind: str, groups: list[list[socket.socket]], listen: Sequence[ListenAddress]
@@ -149,6 +250,17 @@ class Sockets:
 def _kept_name(kind: str, worker: int, listen: ListenAddress) -> str:
     """Return what the service manager knows a socket by: no colon may be in it."""
     return f"{kind}-{worker}-{listen.host.replace(':', '_')}-{listen.port}"
+
+
+def empty(udp: socket.socket) -> None:
+    """Read away what waits in a UDP socket that nobody reads."""
+    while True:
+        try:
+            udp.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except ConnectionRefusedError:
+            continue  # an answer of it was sent to somebody who has left
 
 
 def port_of(bound: socket.socket) -> int:

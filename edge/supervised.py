@@ -1,8 +1,8 @@
 """One worker process as the supervisor sees it: started, watched, restarted, stopped."""
 
+import itertools
 import logging
 import multiprocessing
-import os
 import signal
 import socket
 from collections.abc import Callable
@@ -10,10 +10,12 @@ from contextlib import suppress
 from typing import Any
 
 import trio
+from attrs import define, field, frozen
 
 from edge import control, logs, process
 from edge.errors import BootError
 from edge.lifecycle import RestartPolicy
+from edge.offspring import Offspring, Started
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +23,32 @@ DUMP_TIME = 1.0
 """How long a hung worker gets to print its stack before it is killed."""
 
 
+ANSWER_TIME = 2.0
+"""How long a worker may take to answer an operator's question."""
+
+
+@define(eq=False)
+class _Asked:
+    """A question that waits for its answer."""
+
+    over: trio.Event = field(factory=trio.Event)
+    answer: control.Answer | None = None
+
+
+@frozen
+class Watch:
+    """How closely workers are watched. Seconds, as the configuration has them."""
+
+    heartbeat_interval: float
+    heartbeat_limit: float
+    boot_timeout: float
+
+
 class SupervisedWorker:
-    """Keeps one worker alive until it is told to stop."""
+    """Keeps one worker alive until it is told to stop, or to leave.
+
+    ``watch``, ``policy`` and ``log_level`` may be changed at any time.
+    """
 
     def __init__(
         self,
@@ -33,26 +59,27 @@ class SupervisedWorker:
         *,
         log_level: str,
         policy: RestartPolicy,
-        heartbeat_interval: float,
-        heartbeat_limit: float,
-        boot_timeout: float,
+        watch: Watch,
     ) -> None:
         self.name = f"{kind}-{index}"
         self.ready = trio.Event()
         """Set when the worker has been ready for the first time."""
         self.ended = trio.Event()
         """Set when the worker has ended and will not come back."""
-        self._kind = kind
-        self._index = index
+        self.settled = trio.Event()
+        """Set when it has been ready or has ended, whichever came first."""
+        self.failure: BootError | None = None
+        """Why it has ended without having been ready."""
+        self.kind = kind
+        self.index = index
+        self.log_level = log_level
+        self.policy = policy
+        self.watch = watch
         self._target = target
         self._settings = settings
-        self._log_level = log_level
-        self._policy = policy
-        self._heartbeat_interval = heartbeat_interval
-        self._heartbeat_limit = heartbeat_limit
-        self._boot_timeout = boot_timeout
         self._context = multiprocessing.get_context("forkserver")
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._inherited: tuple[Offspring, socket.socket] | None = None
+        self._process: Offspring | None = None
         self._channel: trio.socket.SocketType | None = None
         self._state = "starting"
         self._stop_asked = trio.Event()
@@ -60,23 +87,30 @@ class SupervisedWorker:
         self._boot_message: str | None = None
         self._answered_at = 0.0
         self._awaited: dict[int, trio.Event] = {}
+        self._sequences = itertools.count(1)
+        self._asked: dict[int, _Asked] = {}
         self._statistics: control.WorkerStatistics | None = None
 
     async def keep(self) -> None:
         """Run the worker, again and again, until ``stop``.
 
+        One that cannot even start for the first time has ended, with a ``failure``.
+
         Raises:
-            BootError: it cannot start, and trying again would not help.
+            BootError: it cannot start any more, and trying again would not help.
 
         """
-        while not self._stop_asked.is_set():
+        while self._inherited is not None or not self._stop_asked.is_set():
             status = await self._run_once()
             if self._stop_asked.is_set():
                 break
             if status == process.EX_CONFIG or not self.ready.is_set():
                 reason = self._boot_message or f"it ended with status {status} before it was ready"
-                raise BootError(f"worker {self.name} cannot start: {reason}")
-            delay = self._policy.next_delay(trio.current_time())
+                self.failure = BootError(f"worker {self.name} cannot start: {reason}")
+                if self.ready.is_set():
+                    raise self.failure
+                break
+            delay = self.policy.next_delay(trio.current_time())
             logger.error(
                 "worker %s ended with status %s; starting it again in %.1f s",
                 self.name,
@@ -88,13 +122,46 @@ class SupervisedWorker:
                 await self._stop_asked.wait()
         self._state = "stopped"
         self.ended.set()
+        self.settled.set()
+
+    def inherit(self, worker: Offspring, channel: socket.socket) -> None:
+        """Have ``keep`` begin with a process that runs already, and is ready.
+
+        ``channel`` is our end of its control channel.
+        """
+        self._inherited = worker, channel
+        self._state = "running"
+        self.ready.set()
+        self.settled.set()
+
+    @property
+    def process(self) -> Offspring | None:
+        """The process; None while there is none."""
+        return self._process
+
+    @property
+    def channel(self) -> int:
+        """The descriptor of our end of the control channel of the process."""
+        assert self._channel is not None  # there is a process
+        return self._channel.fileno()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it does its work."""
+        return self._state == "running"
 
     async def stop(self, grace: float) -> None:
         """Ask the worker to end within ``grace`` seconds, once or again with less."""
+        await self._end("stopping", grace)
+
+    async def leave(self, grace: float) -> None:
+        """Do the same to a worker that has handed over to another."""
+        await self._end("leaving", grace)
+
+    def note_leaving(self) -> None:
+        """Our predecessor has asked the inherited process to leave."""
         self._stop_asked.set()
-        if self._channel is not None and self._process is not None:
-            self._state = "stopping"
-            await self._send(control.Stop(grace))
+        self._state = "leaving"
 
     async def change(self, settings: object, order: control.Order) -> None:
         """Run on with ``settings``: tell the worker by ``order``, and give them to its successors.
@@ -102,13 +169,37 @@ class SupervisedWorker:
         Returns when the worker has obeyed, or will start with the new settings anyway.
         """
         self._settings = settings
+        await self.tell(order)
+
+    async def tell(self, order: control.Order) -> None:
+        """Give the worker an order, if it runs, and wait until it has obeyed."""
         if self._channel is None:
             return
         done = self._awaited[order.sequence] = trio.Event()
         await self._send(order)
-        with trio.move_on_after(self._heartbeat_limit):  # then the heartbeat has noticed, too
+        with trio.move_on_after(self.watch.heartbeat_limit):  # then the heartbeat notices, too
             await done.wait()
         self._awaited.pop(order.sequence, None)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a process that has been ready."""
+        return self._channel is not None and self._up.is_set()
+
+    async def ask(self, question: Callable[[int], control.Question]) -> control.Answer | None:
+        """Ask the worker something. None: there is none, or it does not answer in time.
+
+        ``question`` is made of its sequence number.
+        """
+        if not self.is_up:
+            return None
+        sequence = next(self._sequences)
+        asked = self._asked[sequence] = _Asked()
+        await self._send(question(sequence))
+        with trio.move_on_after(min(ANSWER_TIME, self.watch.heartbeat_limit)):
+            await asked.over.wait()
+        self._asked.pop(sequence, None)
+        return asked.answer
 
     def kill(self) -> None:
         """End the process at once."""
@@ -124,62 +215,81 @@ class SupervisedWorker:
     def is_attended(self) -> bool:
         """Whether it answers, or what follows when it does not is under way."""
         silence = trio.current_time() - self._answered_at
-        return self._state != "running" or silence <= self._heartbeat_limit + 2 * DUMP_TIME
+        return not self.is_running or silence <= self.watch.heartbeat_limit + 2 * DUMP_TIME
 
     def status(self) -> control.WorkerStatus:
         return control.WorkerStatus(
-            kind=self._kind,
-            index=self._index,
+            kind=self.kind,
+            index=self.index,
             pid=self._process.pid if self._process is not None else None,
             state=self._state,
-            restarts=self._policy.restarts,
+            restarts=self.policy.restarts,
             statistics=self._statistics,
         )
 
+    async def _end(self, state: str, grace: float) -> None:
+        self._stop_asked.set()
+        if self._channel is not None:
+            self._state = state
+            await self._send(control.Stop(grace))
+
     async def _run_once(self) -> int:
-        """Start the process and return its exit status when it has ended."""
+        """Have a process, and return its exit status when it has ended."""
+        settings = self._settings
+        inherited, self._inherited = self._inherited, None
+        found = inherited or await self._start(settings)
+        if found is None:
+            return process.EX_SOFTWARE
+        self._process, ours = found
+        self._channel = trio.socket.from_stdlib_socket(ours)
+        self._answered_at = trio.current_time()
+        self.policy.note_started(trio.current_time())
+        self._up = trio.Event()
+        if inherited is not None:
+            self._up.set()
+        elif self._stop_asked.is_set() or self._settings is not settings:
+            self._signal(signal.SIGKILL)  # overtaken while it started
+        status = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen)
+                nursery.start_soon(self._watch_heartbeat)
+                await trio.lowlevel.wait_readable(self._process.sentinel)
+                nursery.cancel_scope.cancel()
+            self._read_last_words(ours)
+        finally:
+            self._signal(signal.SIGKILL)
+            status = self._process.reap()
+            self._process = None
+            self._channel = None
+            for awaited in self._awaited.values():
+                awaited.set()
+            self._awaited.clear()
+            for asked in self._asked.values():
+                asked.over.set()
+            self._asked.clear()
+            ours.close()
+        return status if status is not None else process.EX_SOFTWARE
+
+    async def _start(self, settings: object) -> tuple[Offspring, socket.socket] | None:
+        """Start a process; return it and our end of its control channel. None: no fork."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        frame = process.Frame(self.name, theirs, self._log_level, logs.journal_in_use())
-        settings = self._settings
+        frame = process.Frame(self.name, theirs, self.log_level, logs.journal_in_use())
         child = self._context.Process(
             target=self._target, args=(frame, settings), name=self.name, daemon=True
         )
         self._state = "starting"
-        self._up = trio.Event()
         # In a thread: the first start waits for the forkserver to import the workers' modules.
         try:
             await trio.to_thread.run_sync(child.start)
         except (OSError, EOFError) as exc:  # the forkserver was killed; the next start makes one
             logger.error("cannot fork worker %s: %s", self.name, exc)  # noqa: TRY400
             ours.close()
-            return process.EX_SOFTWARE
+            return None
         finally:
             theirs.close()
-        self._process = child
-        self._channel = trio.socket.from_stdlib_socket(ours)
-        self._policy.note_started(trio.current_time())
-        if self._stop_asked.is_set() or self._settings is not settings:
-            self._signal(signal.SIGKILL)  # overtaken while it started
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen)
-                nursery.start_soon(self._watch_heartbeat)
-                await trio.lowlevel.wait_readable(child.sentinel)
-                nursery.cancel_scope.cancel()
-            self._read_last_words(ours)
-        finally:
-            self._signal(signal.SIGKILL)
-            child.join()
-            status = child.exitcode
-            self._process = None
-            self._channel = None
-            for awaited in self._awaited.values():
-                awaited.set()
-            self._awaited.clear()
-            ours.close()
-            child.close()
-        return status if status is not None else process.EX_SOFTWARE
+        return Started(child), ours
 
     async def _listen(self) -> None:
         assert self._channel is not None
@@ -198,8 +308,10 @@ class SupervisedWorker:
             while data := channel.recv(control.MESSAGE_BYTES_MAX):
                 self._take_message(control.decode_from_worker(data))
 
-    def _take_message(self, message: control.FromWorker) -> None:
+    def _take_message(self, message: control.FromWorker | None) -> None:
         match message:
+            case None:  # what it says is of another version, but it speaks
+                self._answered_at = trio.current_time()
             case control.Ready():
                 self._answered_at = trio.current_time()
                 if not self._stop_asked.is_set():
@@ -207,6 +319,7 @@ class SupervisedWorker:
                 if self.ready.is_set():
                     logger.info("worker %s is back", self.name)
                 self.ready.set()
+                self.settled.set()
                 self._up.set()
             case control.Pong(_, statistics):
                 self._answered_at = trio.current_time()
@@ -216,17 +329,21 @@ class SupervisedWorker:
                     awaited.set()
             case control.BootFailed(text):
                 self._boot_message = text
+            case control.SessionPage() | control.SessionFound() | control.SessionEnded():
+                if (asked := self._asked.pop(message.sequence, None)) is not None:
+                    asked.answer = message
+                    asked.over.set()
 
     async def _watch_heartbeat(self) -> None:
         """Ask for signs of life; end a worker that gives none."""
-        with trio.move_on_after(self._boot_timeout):
+        with trio.move_on_after(self.watch.boot_timeout):
             await self._up.wait()
         sequence = 0
         silence = trio.current_time() - self._answered_at
-        while self._up.is_set() and silence <= self._heartbeat_limit:
+        while self._up.is_set() and silence <= self.watch.heartbeat_limit:
             sequence += 1
             await self._send(control.Ping(sequence))
-            await trio.sleep(self._heartbeat_interval)
+            await trio.sleep(self.watch.heartbeat_interval)
             silence = trio.current_time() - self._answered_at
         logger.error("worker %s does not answer: ending it", self.name)
         self._signal(signal.SIGABRT)  # faulthandler prints where it hangs
@@ -236,11 +353,9 @@ class SupervisedWorker:
     async def _send(self, message: control.ToWorker) -> None:
         """Send without ever waiting on a worker that does not read."""
         assert self._channel is not None
-        with suppress(OSError), trio.move_on_after(self._heartbeat_interval):
+        with suppress(OSError), trio.move_on_after(self.watch.heartbeat_interval):
             await self._channel.send(control.encode_message(message))
 
     def _signal(self, number: signal.Signals) -> None:
-        child = self._process
-        if child is not None and child.pid is not None and child.is_alive():
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, number)
+        if self._process is not None:
+            self._process.signal(number)

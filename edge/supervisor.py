@@ -5,14 +5,14 @@ modules loaded (so that a restart takes milliseconds and nothing is forked from 
 keeps them alive, and ends them in order: transceivers first, which may finish their sessions, then
 relays. The first SIGTERM or SIGINT drains, the second ends at once.
 
-SIGHUP reads configuration and keys again. A bad file changes nothing. The number of relay workers
-and the routing keys change under running sessions: a new key is accepted by every relay before any
-transceiver uses it, and an old one is dropped by the relays last; a relay worker that goes reads
-its queue to the end, and the flows that the kernel then gives to others are in shared memory.
+What it holds for the workers is in supervision/estate.py, the workers themselves are in
+supervision/relays.py and transceivers.py. SIGHUP reads configuration and keys again, and what is
+live of it changes under running sessions (supervision/reload.py); a bad file changes nothing.
+SIGUSR2 has the program of now, perhaps a new version, follow this one without a lost packet
+(supervision/handover.py).
 """
 
 import contextlib
-import itertools
 import logging
 import math
 import multiprocessing
@@ -20,46 +20,41 @@ import os
 import signal
 import socket
 import time
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import trio
-from attrs import evolve
 
-from edge import __version__, control, process, relay, status
-from edge.assignment import (
-    Neighbourhood,
-    access_sizes,
-    addresses,
-    relay_settings,
-    shared_keys,
-    transceiver_settings,
-)
-from edge.config import Config, apply_live, waiting_keys
+from edge import __version__, control, process
+from edge.config import Config
 from edge.errors import BootError, ConfigError
 from edge.keys import KeySet
-from edge.lifecycle import RestartPolicy
-from edge.memory import HeldMemory
-from edge.routing.shared import table_bytes
+from edge.metrics.endpoint import open_metrics_listeners, serve_metrics
+from edge.operate.protocol import OperatorError, RefusalCode
+from edge.operate.server import open_control_socket, serve_operators
+from edge.operations import Operations
 from edge.sdnotify import ServiceManager
 from edge.sockets import Sockets, name_of
 from edge.supervised import SupervisedWorker
-from edge.transceiver import worker as transceiver
-from edge.transceiver.channel import listen_for_neighbours, neighbour_paths
-from edge.transceiver.load import load_table_bytes
-from edge.transceiver.settings import TransceiverSettings
+from edge.supervision.commons import open_neighbourhood, take_flow_memory
+from edge.supervision.crew import STOP_TIME, wait_ready
+from edge.supervision.estate import Estate
+from edge.supervision.handover import SIGNALS, Handover, Successor, children, take_signals
+from edge.supervision.registration import make_registrar
+from edge.supervision.relays import Relays
+from edge.supervision.reload import Reload
+from edge.supervision.succession import Succession, adopt, clean_up
+from edge.supervision.transceivers import Transceivers
 
 logger = logging.getLogger(__name__)
 
 PRELOAD = ["edge.preload"]
 NEIGHBOURS_NAME = "workers"
-"""Beside the status socket: the directory of the workers' own sockets."""
+"""Beside the control socket: the directory of the workers' own sockets."""
 HASH_KEY_BYTES = 32
 STATUS_INTERVAL = 5.0
-STOP_TIME = 3.0
-"""How long a worker may take to end, beyond what it was given to drain."""
+REPLY_TIME = 0.1
+"""How long an operator's command has to hear that an upgrade begins."""
 
 
 Load = Callable[[], tuple[Config, KeySet]]
@@ -67,36 +62,49 @@ Load = Callable[[], tuple[Config, KeySet]]
 
 
 def run(
-    config: Config, keys: KeySet, load: Load, status_path: Path, manager: ServiceManager
+    config: Config,
+    keys: KeySet,
+    load: Load,
+    control_path: Path,
+    manager: ServiceManager,
+    successor: Successor,
+    handover: Handover | None = None,
 ) -> int:
     """Run the appliance until it is told to stop; return the exit status.
 
     ``load`` is called again at every reload. ``manager`` is told how things are, and keeps what is
-    worth it while nobody runs.
+    worth it while nobody runs. ``successor`` is what an upgrade executes; ``handover`` is what our
+    own predecessor has left.
     """
     failures: list[BaseException] = []
     try:
         with contextlib.ExitStack() as undo:
             undo.callback(manager.close)
-            flow_memory = _flow_memory(config, manager)
+            flow_memory = take_flow_memory(config, manager)
             undo.callback(flow_memory.close)
             sockets = Sockets(config, manager)
             undo.callback(sockets.close)
-            listener = status.open_status_socket(status_path)
-            undo.callback(status_path.unlink, missing_ok=True)
-            undo.enter_context(listener)
-            directory = status_path.parent / NEIGHBOURS_NAME
-            neighbourhood = undo.enter_context(_neighbourhood(directory, config))
-            trio.run(
-                Supervisor(
-                    config, keys, load, sockets, flow_memory, neighbourhood, listener, manager
-                ).run
+            listener = undo.enter_context(open_control_socket(control_path))
+            undo.callback(control_path.unlink, missing_ok=True)
+            metrics = _open_metrics_listeners(config, handover)
+            for one in metrics:
+                undo.enter_context(one)
+            directory = control_path.parent / NEIGHBOURS_NAME
+            hash_key = handover.hash_key if handover else os.urandom(HASH_KEY_BYTES)
+            neighbourhood = undo.enter_context(
+                open_neighbourhood(directory, config, manager, hash_key)
             )
+            manager.forget_untaken()
+            estate = Estate(config, keys, sockets, flow_memory, neighbourhood)
+            trio.run(Supervisor(estate, load, listener, metrics, manager, successor, handover).run)
     except* BootError as group:
         failures = process.leaves(group)
     for failure in failures:
         logger.error("%s", failure)
-    return process.EX_CONFIG if failures else process.EX_OK
+    if not failures:
+        return process.EX_OK
+    # The service manager tries again after an upgrade: it has what is left.
+    return process.EX_SOFTWARE if handover else process.EX_CONFIG
 
 
 class Supervisor:
@@ -104,59 +112,78 @@ class Supervisor:
 
     def __init__(
         self,
-        config: Config,
-        keys: KeySet,
+        estate: Estate,
         load: Load,
-        sockets: Sockets,
-        flow_memory: HeldMemory,
-        neighbourhood: Neighbourhood,
-        status_listener: socket.socket,
+        control_listener: socket.socket,
+        metrics_listeners: Sequence[socket.socket],
         manager: ServiceManager,
+        successor: Successor,
+        handover: Handover | None,
     ) -> None:
+        self._orphans = children()
+        """Our predecessor's, as we have none yet."""
         multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-        self._config = config
-        self._keys = keys
+        self._estate = estate
         self._load = load
-        self._sockets = sockets
-        self._flow_memory = flow_memory
-        self._neighbourhood = neighbourhood
-        self._status_listener = status_listener
+        self._control_listener = control_listener
+        self._metrics_listeners = metrics_listeners
         self._manager = manager
-        self._started_at = time.monotonic()
+        self._handover = handover
+        self._started_at = handover.started_at if handover else time.monotonic()
+        sockets = estate.sockets
         self._udp = [name_of(one) for one in sockets.public[0]]
         self._tcp = [name_of(one) for one in sockets.relay_listeners[0]]
-        self._signaling = [name_of(one) for one in sockets.listeners[0]]
-        self._orders = itertools.count(1)
-        self._relays = [
-            self._supervise("relay", index, relay.run, self._relay_settings(index))
-            for index in range(config.relay.workers)
-        ]
-        self._transceivers = [
-            self._supervise(
-                "transceiver", index, transceiver.run, self._transceiver_settings(index)
-            )
-            for index in range(config.transceiver.workers)
-        ]
+        self._signaling = [name_of(one) for group in sockets.listeners[:1] for one in group]
+        self._metrics = [name_of(one) for one in metrics_listeners]
+        self._transceivers = Transceivers(estate)
+        self._relays = Relays(estate, self._transceivers)
+        self._reload = Reload(estate, self._relays, self._transceivers)
+        self._succession = Succession(
+            estate, self._relays, self._transceivers, successor, self._started_at
+        )
+        if handover is None:
+            self._relays.add_first()
+            self._transceivers.add_first()
+        else:
+            adopt(handover, estate, self._relays, self._transceivers)
+        self._registrar = make_registrar(estate)
+        self._operations = Operations(self)
+        self._nursery: trio.Nursery | None = None
         self._stop_asked = trio.Event()
-        self._reload_asked = trio.Event()
+        self._changing = trio.Lock()
+        """Held while workers are replaced: one change at a time."""
 
     async def run(self) -> None:
         """Keep everything running until a signal; raises BootError if something cannot start."""
-        workers = self._relays + self._transceivers
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._take_signals)
-            nursery.start_soon(status.serve_status, self._status_listener, self.status)
-            for one in workers:
-                nursery.start_soon(one.keep)
-            await self._wait_ready(workers)
+            self._nursery = nursery
+            await nursery.start(self._take_signals, nursery)
+            take_signals()
+            nursery.start_soon(serve_operators, self._control_listener, self._operations.answer)
+            nursery.start_soon(self._operations.keep_deadlines)
+            nursery.start_soon(serve_metrics, self._metrics_listeners, self.status)
+            if self._handover is not None:
+                nursery.start_soon(clean_up, self._handover, self._orphans)
+            for crew in self._crews:
+                crew.begin(nursery)
+            limit = self._estate.config.supervisor.boot_timeout
+            await wait_ready(self._relays.active + self._transceivers.active, limit)
+            nursery.start_soon(self._tell_manager)
+            if self._handover is not None:
+                await self._renew()
             self._announce()
             self._manager.tell(READY=1)
-            nursery.start_soon(self._tell_manager)
-            nursery.start_soon(self._reload_when_asked, nursery)
+            if self._registrar is not None:
+                nursery.start_soon(self._registrar.run)
             await self._stop_asked.wait()
             await self._stop()
             nursery.cancel_scope.cancel()
         logger.info("stopped")
+
+    @property
+    def transceivers(self) -> Sequence[SupervisedWorker]:
+        """All that run, those that only end their calls included."""
+        return self._transceivers.everybody
 
     def status(self) -> control.Status:
         """Return the state of the whole appliance."""
@@ -166,240 +193,201 @@ class Supervisor:
             udp=self._udp,
             tcp=self._tcp,
             signaling=self._signaling,
-            workers=[one.status() for one in self._relays + self._transceivers],
+            workers=[one.status() for one in self._everybody],
+            registration=self._registrar.status() if self._registrar is not None else None,
+            drain=self._operations.drain_status(),
+            metrics=self._metrics,
         )
 
-    def _supervise(
-        self, kind: control.WorkerKind, index: int, target: Any, settings: object
-    ) -> SupervisedWorker:
-        limits = self._config.supervisor
-        return SupervisedWorker(
-            kind,
-            index,
-            target,
-            settings,
-            log_level=self._config.log.level,
-            policy=RestartPolicy(limits.restart_backoff, limits.restart_backoff_max),
-            heartbeat_interval=limits.heartbeat_interval,
-            heartbeat_limit=limits.heartbeat_limit,
-            boot_timeout=limits.boot_timeout,
-        )
+    @property
+    def drain(self) -> control.Drain | None:
+        """The drain that is in force."""
+        return self._estate.drain
 
-    async def _wait_ready(self, workers: Sequence[SupervisedWorker]) -> None:
-        with trio.move_on_after(self._config.supervisor.boot_timeout):
-            for one in workers:
-                await one.ready.wait()
-            return
-        late = ", ".join(one.name for one in workers if not one.ready.is_set())
-        raise BootError(f"not ready in time: {late}")
+    async def set_drain(self, drain: control.Drain | None) -> None:
+        """Have all transceivers, and those that come, take new sessions or none."""
+        await self._transceivers.set_drain(drain)
+
+    async def end_sessions(self) -> None:
+        """End all sessions there are."""
+        await self._transceivers.end_sessions()
+
+    async def reload(self) -> str:
+        """Read configuration and keys again, and make live what can be; return what came of it.
+
+        Raises:
+            OperatorError: nothing was changed, or a worker does not start.
+
+        """
+        async with self._changing:
+            self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+            try:
+                config, keys = await trio.to_thread.run_sync(self._load)
+                changed = await self._reload.apply(config, keys)
+                if self._registrar is not None:
+                    self._registrar.use_keys((each.id, each.key) for each in keys.fleet)
+            except ConfigError as exc:
+                text = f"nothing was changed: {exc}"
+                logger.error("reload: %s", text)  # noqa: TRY400 - told in full
+                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
+            except BootError as exc:
+                text = f"not all was changed: {exc}"
+                logger.error("reload: %s", text)  # noqa: TRY400 - told in full
+                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
+            finally:
+                self._manager.tell(READY=1)
+            text = "done" if changed else "nothing to change"
+            logger.info("reload: %s", text)
+            return text
+
+    async def upgrade(self) -> str:
+        """Have the program of now follow this one; return what is going to happen.
+
+        Raises:
+            OperatorError: it cannot; everything is as before.
+
+        """
+        assert self._nursery is not None  # we run
+        async with self._changing:
+            try:
+                version = await self._succession.prepare()
+            except BootError as exc:
+                text = f"nothing was changed: {exc}"
+                logger.error("upgrade: %s", text)  # noqa: TRY400 - told in full
+                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
+        self._nursery.start_soon(self._make_way)
+        return f"{version} takes over"
+
+    async def _make_way(self) -> None:
+        """Become the successor."""
+        await trio.sleep(REPLY_TIME)
+        async with self._changing:
+            if self._stop_asked.is_set():
+                return
+            logger.info("upgrade: going on as %s", self._succession.program)
+            self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+            try:
+                self._succession.execute()
+            except OSError as exc:
+                self._manager.tell(READY=1)
+                logger.error("upgrade: nothing was changed: %s", exc)  # noqa: TRY400
+
+    async def _renew(self) -> None:
+        """Have workers of this version take over from the predecessor's."""
+        async with self._changing:
+            try:
+                await self._transceivers.replace()
+                await self._relays.set_count(self._estate.config.relay.workers)
+                await self._relays.replace()
+            except BootError as exc:
+                logger.error(  # noqa: TRY400 - told in full
+                    "upgrade: the workers of the former version go on: %s", exc
+                )
 
     def _announce(self) -> None:
-        wanted = self._config.relay.receive_buffer_bytes
+        config = self._estate.config
+        wanted = config.relay.receive_buffer_bytes
         # The kernel reports twice what was asked for (socket(7)).
-        got = self._sockets.public[0][0].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        public = self._estate.sockets.public[0][0]
+        got = public.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         if got < wanted:
             logger.warning(
                 "UDP receive buffers have %d bytes instead of %d: raise net.core.rmem_max",
                 got,
                 wanted,
             )
-        path = self._config.signal.path
-        secure = "s" if self._config.signal.tls_certificate is not None else ""
+        path = config.signal.path
+        secure = "s" if config.signal.tls_certificate is not None else ""
         for name in self._udp:
             logger.info("media on udp %s", name)
         for name in self._tcp:
             logger.info("media on tcp %s", name)
         for name in self._signaling:
             logger.info("signaling on ws%s://%s%s", secure, name, path)
-            if self._config.signal.serves_page:
+            if config.signal.serves_page:
                 logger.info("page on http%s://%s/", secure, name)
-        logger.info("ready: %d relay and %d transceiver workers", *map(len, self._groups))
+        for name in self._metrics:
+            logger.info("metrics on http://%s/metrics", name)
+        logger.info(
+            "ready: %d relay and %d transceiver workers",
+            len(self._relays.active),
+            len(self._transceivers.active),
+        )
 
     async def _tell_manager(self) -> None:
         """Say how things are, and give signs of life while all workers do."""
         interval = min(STATUS_INTERVAL, (self._manager.watchdog or math.inf) / 4)
         while True:
-            if all(one.is_attended() for one in self._relays + self._transceivers):
+            if all(one.is_attended() for one in self._everybody):
                 self._manager.tell(STATUS=self._status_line(), WATCHDOG=1)
             await trio.sleep(interval)
 
     def _status_line(self) -> str:
-        known = [one.status().statistics for one in self._transceivers]
+        known = [one.status().statistics for one in self._transceivers.everybody]
         found = [one for one in known if isinstance(one, control.TransceiverStatistics)]
         on_time = min((one.placement.on_time_ratio for one in found), default=1.0)
         return f"{sum(one.sessions for one in found)} sessions, {on_time:.1%} of frames on time"
 
     @property
-    def _groups(self) -> tuple[list[SupervisedWorker], list[SupervisedWorker]]:
+    def _crews(self) -> tuple[Relays, Transceivers]:
         return self._relays, self._transceivers
 
+    @property
+    def _everybody(self) -> list[SupervisedWorker]:
+        return self._relays.everybody + self._transceivers.everybody
+
     async def _take_signals(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        nursery: trio.Nursery,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        with trio.open_signal_receiver(*wanted) as signals:
+        with trio.open_signal_receiver(*SIGNALS) as signals:
             task_status.started()
             async for number in signals:
-                if number == signal.SIGHUP:
-                    self._reload_asked.set()
+                if number in (signal.SIGHUP, signal.SIGUSR2):
+                    if not self._stop_asked.is_set():
+                        verb = self.reload if number == signal.SIGHUP else self.upgrade
+                        nursery.start_soon(_try, verb)
                 elif self._stop_asked.is_set():
                     logger.info("asked again to stop: ending at once")
-                    for one in self._transceivers:
+                    for one in self._transceivers.everybody:
                         await one.stop(0.0)
                 else:
                     logger.info("%s: stopping", signal.Signals(number).name)
                     self._stop_asked.set()
 
-    async def _reload_when_asked(self, nursery: trio.Nursery) -> None:
-        while True:
-            await self._reload_asked.wait()
-            self._reload_asked = trio.Event()
-            if self._stop_asked.is_set():
-                return
-            try:
-                config, keys = await trio.to_thread.run_sync(self._load)
-            except ConfigError as exc:
-                logger.error("reload: nothing was changed: %s", exc)  # noqa: TRY400 - told in full
-                continue
-            self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
-            await self._apply(config, keys, nursery)
-            self._manager.tell(READY=1)
-
-    async def _apply(self, config: Config, keys: KeySet, nursery: trio.Nursery) -> None:
-        """Make what can be changed live so; ``self._config`` stays what is in force."""
-        waiting = waiting_keys(self._config, config)
-        if keys.password_key != self._keys.password_key:
-            waiting.append("keys.password")
-        if waiting:
-            logger.warning("reload: wait for a restart: %s", ", ".join(waiting))
-        wanted = config.relay.workers
-        changed = wanted != len(self._relays) or keys.routing != self._keys.routing
-        if keys.routing != self._keys.routing:
-            await self._rotate_keys(keys)
-        while len(self._relays) < wanted:
-            await self._add_relay(nursery)
-        while len(self._relays) > wanted:
-            await self._remove_relay()
-        self._config = apply_live(self._config, config)
-        await self._reload_certificates()
-        logger.info("reload: %s", "done" if changed else "nothing to change")
-
-    async def _rotate_keys(self, keys: KeySet) -> None:
-        """Accept new keys everywhere, then use the new first one, then drop what is gone."""
-        old, new = self._keys.routing, keys.routing
-        taken = {each.id for each in new}
-        kept = tuple(each for each in old if each.id not in taken)
-        self._keys = evolve(self._keys, routing=new + kept)
-        await self._order_relays()
-        for index, one in enumerate(self._transceivers):
-            settings = self._transceiver_settings(index)
-            key = shared_keys(self._keys)[0]
-            await one.change(settings, control.IssueWith(next(self._orders), key))
-        self._keys = evolve(self._keys, routing=new)
-        await self._order_relays()
-        logger.info(
-            "reload: routing keys %s accepted, %d in use",
-            ", ".join(str(each.id) for each in new),
-            new[0].id,
-        )
-
-    async def _order_relays(self) -> None:
-        """Have every relay accept the present keys."""
-        for index, one in enumerate(self._relays):
-            order = control.AcceptKeys(next(self._orders), shared_keys(self._keys))
-            await one.change(self._relay_settings(index), order)
-
-    async def _trust_relays(self) -> None:
-        """Have every transceiver take frames from the present relays."""
-        known = addresses(self._sockets.relay_internal)
-        for index, one in enumerate(self._transceivers):
-            order = control.TrustRelays(next(self._orders), list(known))
-            await one.change(self._transceiver_settings(index), order)
-
-    async def _add_relay(self, nursery: trio.Nursery) -> None:
-        """Start one more relay worker; packets come to it once it is ready."""
-        self._sockets.add_relay()
-        await self._trust_relays()
-        index = len(self._relays)
-        added = self._supervise("relay", index, relay.run, self._relay_settings(index))
-        self._relays.append(added)
-        nursery.start_soon(added.keep)
-        await added.ready.wait()
-        self._sockets.bind_relay()
-
-    async def _remove_relay(self) -> None:
-        """End the latest relay worker without losing what is queued for it."""
-        self._sockets.quiet_relay()
-        removed = self._relays.pop()
-        await self._stop_workers([removed], relay.QUEUE_TIME)
-        self._sockets.remove_relay()
-        await self._trust_relays()
-
-    def _relay_settings(self, index: int) -> relay.RelaySettings:
-        return relay_settings(index, self._config, self._keys, self._sockets, self._flow_memory)
-
-    def _transceiver_settings(self, index: int) -> TransceiverSettings:
-        return transceiver_settings(
-            index, self._config, self._keys, self._sockets, self._neighbourhood
-        )
-
-    async def _reload_certificates(self) -> None:
-        """Have every transceiver that has a certificate read it again."""
-        for index, one in enumerate(self._transceivers):
-            settings = self._transceiver_settings(index)
-            if settings.tls_files is not None:
-                order = control.ReloadCertificate(next(self._orders))
-                await one.change(settings, order)
-
     async def _stop(self) -> None:
         """End transceivers, then relays, each within its time."""
-        grace = self._config.supervisor.drain_limit
+        grace = self._estate.config.supervisor.drain_limit
         self._manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int((grace + 3 * STOP_TIME) * 1e6))
-        sessions = sum(one.sessions for one in self._transceivers)
+        sessions = sum(one.sessions for one in self._transceivers.everybody)
         if sessions:
             logger.info("waiting up to %g s for %d sessions to end", grace, sessions)
-        self._sockets.close_listeners()
-        await self._stop_workers(self._transceivers, grace)
-        await self._stop_workers(self._relays, 0.0)
-
-    async def _stop_workers(self, workers: Sequence[SupervisedWorker], grace: float) -> None:
-        for one in workers:
-            await one.stop(grace)
-        with trio.move_on_after(grace + STOP_TIME):
-            for one in workers:
-                await one.ended.wait()
-        for one in workers:
-            if not one.ended.is_set():
-                logger.error("worker %s did not end in time: killing it", one.name)
-                one.kill()
-                await one.ended.wait()
+        self._estate.sockets.close_listeners()
+        await self._transceivers.stop(grace)
+        if self._registrar is not None:
+            await self._registrar.withdraw()
+        await self._relays.stop(0.0)
 
 
-def _flow_memory(config: Config, manager: ServiceManager) -> HeldMemory:
-    """Take the flow memory that was kept, if it means the same by its numbers, or make one."""
-    size = table_bytes(config.relay.flows_max * len(config.relay.listen))
-    meaning = (size, config.transceiver.workers, *map(str, config.relay.listen))
-    name = f"flows-{zlib.crc32(repr(meaning).encode()):08x}"
-    kept = manager.take(name)
-    if kept is not None:
-        return HeldMemory(kept)
-    memory = HeldMemory.create("edge-flows", size)
-    manager.keep(name, memory.fileno())
-    return memory
+def _open_metrics_listeners(config: Config, handover: Handover | None) -> list[socket.socket]:
+    """Listen for who wants metrics. Calls that a predecessor has left are worth more than that.
+
+    Raises:
+        BootError: an address cannot be bound.
+
+    """
+    try:
+        return open_metrics_listeners(config.metrics.listen)
+    except BootError as exc:
+        if handover is None:
+            raise
+        logger.error("%s", exc)  # noqa: TRY400 - told in full
+        return []
 
 
-@contextlib.contextmanager
-def _neighbourhood(directory: Path, config: Config) -> Iterator[Neighbourhood]:
-    """Open what transceiver workers reach each other by."""
-    workers = config.transceiver.workers
-    paths = neighbour_paths(directory, workers)
-    with contextlib.ExitStack() as undo:
-        listeners = listen_for_neighbours(directory, workers)
-        for path, listener in zip(paths, listeners, strict=True):
-            undo.enter_context(listener)
-            undo.callback(Path(path).unlink, missing_ok=True)
-        load = HeldMemory.create("edge-load", load_table_bytes(workers))
-        undo.callback(load.close)
-        access = HeldMemory.create("edge-access", access_sizes(config).memory_bytes)
-        undo.callback(access.close)
-        yield Neighbourhood(tuple(listeners), paths, load, access, os.urandom(HASH_KEY_BYTES))
+async def _try(verb: Callable[[], Awaitable[str]]) -> None:
+    """Do what a signal has asked for. Whoever sent it reads the log."""
+    with contextlib.suppress(OperatorError):
+        await verb()

@@ -19,7 +19,7 @@
  * | stats        | Figures, once per `statsIntervalMs` while media is received              |
  * | reconnecting | {layer: "signaling" or "ice"}: it broke in mid-call and is being mended  |
  * | resumed      | {layer, ms: number}: it is mended, after so long                         |
- * | going-away   | {message: string}: the server shuts down; "ended" follows                |
+ * | going-away   | {deadlineMs: number}: the server ends the call after so long; 0: now     |
  * | ended        | Ending, once, and nothing after it                                       |
  *
  * A call survives a broken WebSocket, which is opened anew, and a change of network, on which ICE
@@ -275,6 +275,9 @@ export class EdgeCall extends EventTarget {
 
   /** @param {any} message one edge.v1 server message; types we do not know are ignored */
   #receive(message) {
+    if (message.type === "going_away") {
+      this.#emit("going-away", { deadlineMs: 1_000 * message.deadline });
+    }
     if (message.type === "bye") this.#leave(message);
     if (message.type !== "state") return;
     if (message.state === "connected") this.serverTimings[message.layer] ??= message.ms;
@@ -284,7 +287,7 @@ export class EdgeCall extends EventTarget {
 
   /** The server has ended the session. @param {any} bye */
   #leave({ reason, verdict, message }) {
-    if (reason === "going-away") this.#emit("going-away", { message });
+    if (reason === "going-away") this.#emit("going-away", { deadlineMs: 0 });
     if (this.timings.ice === undefined && this.#needsLoopback()) this.#fail("no-loopback");
     else if (this.#states.media === "connected") this.#finish(reason, { verdict, sentence: message });
     else this.#fail(reason, { verdict, sentence: message });

@@ -21,6 +21,9 @@ const TOKEN = /^[A-Za-z0-9_.-]+$/;
 const CONNECT_TIMEOUT_MS = 5_000;
 const REPLY_TIMEOUT_MS = 5_000;
 
+/** How many redirects in a row are followed. */
+const REDIRECTS_MAX = 3;
+
 /** Tries to resume: the first one soon, but not those of all clients of a server at once. */
 const FIRST_PAUSE_MS = 250;
 const PAUSE_MAX_MS = 4_000;
@@ -60,6 +63,7 @@ export class Signaling extends EventTarget {
   /** Ends a pause before its time. */ #hurry = () => {};
   #secret = "";
   #resumeTimeMs = RESUME_TIME_MS;
+  /** For the WebSocket of a redirect. @type {string | undefined} */ #token;
   #resuming = false;
   #over = false;
 
@@ -76,6 +80,7 @@ export class Signaling extends EventTarget {
    */
   async open(token) {
     if (token && !TOKEN.test(token)) throw new SignalingError("unauthorized");
+    this.#token = token;
     this.#socket = await this.#connect(token);
   }
 
@@ -89,7 +94,7 @@ export class Signaling extends EventTarget {
    */
   async offer(sdp, wishes = {}) {
     await this.#usable;
-    const answer = await this.#ask({ type: "offer", sdp, ...wishes });
+    const answer = await this.#askAndFollow({ type: "offer", sdp, ...wishes });
     this.session = answer.session ?? this.session;
     this.#secret = answer.secret ?? this.#secret;
     if (answer.grace !== undefined) {
@@ -154,12 +159,27 @@ export class Signaling extends EventTarget {
     });
   }
 
+  /** As `#ask`, wherever the server redirects to. @param {object} message @returns {Promise<any>} */
+  async #askAndFollow(message) {
+    for (let redirects = 0; ; redirects += 1) {
+      const reply = await this.#ask(message);
+      if (reply.type !== "redirect") return reply;
+      if (redirects === REDIRECTS_MAX || !isSafeRedirect(this.url, reply.url)) {
+        throw new SignalingError("signaling-refused");
+      }
+      this.#forget();
+      this.url = reply.url;
+      this.#socket = await this.#connect(this.#token);
+    }
+  }
+
   /** @param {any} message one server message; types that are not known here are passed on */
   #receive(message) {
     if (this.#over) return;
     switch (message.type) {
       case "answer":
       case "resumed":
+      case "redirect":
         this.#asked?.resolve(message);
         break;
       case "error":
@@ -264,6 +284,17 @@ export class Signaling extends EventTarget {
 function pauseBefore(attempt) {
   if (attempt === 0) return FIRST_PAUSE_MS * Math.random();
   return Math.min(PAUSE_MAX_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + 0.5 * Math.random());
+}
+
+/**
+ * Whether a server may send us there: never from wss to ws.
+ *
+ * @param {string | URL} here
+ * @param {string} there
+ */
+function isSafeRedirect(here, there) {
+  if (there.startsWith("wss://")) return true;
+  return there.startsWith("ws://") && new URL(here, location.href).protocol === "ws:";
 }
 
 /** Promise.withResolvers of browsers that have none. @returns {PromiseWithResolvers<any>} */

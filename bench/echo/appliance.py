@@ -12,7 +12,7 @@ from pathlib import Path
 from attrs import frozen
 
 from edge.control import RelayStatistics, Status
-from edge.status import StatusError, fetch_status
+from edge.operate.client import ControlError, fetch_status
 
 START_TIME = 30.0
 STOP_TIME = 30.0
@@ -34,6 +34,9 @@ listen = ["127.0.0.1:0"]
 state_directory = "{directory}"
 drain_limit = 0.0
 
+[metrics]
+listen = []
+
 [log]
 level = "warning"
 """
@@ -47,11 +50,11 @@ class Appliance:
     """``host:port`` of signaling."""
     relay_pids: list[int]
     transceiver_pids: list[int]
-    _status_socket: Path
+    _control_socket: Path
 
     def packets_and_frames(self) -> tuple[int, int]:
         """Return what the relays have counted; up to a heartbeat (1 s) old."""
-        workers = fetch_status(self._status_socket).workers
+        workers = fetch_status(self._control_socket).workers
         found = [each.statistics for each in workers]
         relays = [each for each in found if isinstance(each, RelayStatistics)]
         return sum(each.forwarded for each in relays), sum(each.frames for each in relays)
@@ -78,20 +81,20 @@ def running_appliance(
         command = [sys.executable, "-m", "edge", "run", "--config", str(config)]
         process = subprocess.Popen(command)
         try:
-            status_socket = Path(directory) / "status.sock"
-            status = _wait_ready(process, status_socket)
+            control_socket = Path(directory) / "control.sock"
+            status = _wait_ready(process, control_socket)
             yield Appliance(
                 status.signaling[0],
                 _pids(status, "relay"),
                 _pids(status, "transceiver"),
-                status_socket,
+                control_socket,
             )
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(STOP_TIME)
 
 
-def _wait_ready(process: subprocess.Popen[bytes], status_socket: Path) -> Status:
+def _wait_ready(process: subprocess.Popen[bytes], control_socket: Path) -> Status:
     """Wait for the first heartbeat of every worker."""
     give_up_at = time.monotonic() + START_TIME
     while time.monotonic() < give_up_at:
@@ -99,8 +102,8 @@ def _wait_ready(process: subprocess.Popen[bytes], status_socket: Path) -> Status
             raise RuntimeError("the appliance did not start")
         time.sleep(0.1)
         try:
-            status = fetch_status(status_socket)
-        except StatusError:
+            status = fetch_status(control_socket)
+        except ControlError:
             continue
         if all(each.statistics is not None for each in status.workers):
             return status

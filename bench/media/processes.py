@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import frozen
 
 from edge.control import Status, TransceiverStatistics
-from edge.status import StatusError, fetch_status
+from edge.operate.client import ControlError, fetch_status
 
 Child = subprocess.Popen[str]
 
@@ -40,6 +40,9 @@ listen = ["127.0.0.1:0"]
 [supervisor]
 state_directory = "{directory}"
 drain_limit = 0.0
+
+[metrics]
+listen = []
 
 [log]
 level = "warning"
@@ -67,11 +70,11 @@ class Appliance:
     """``host:port`` of signaling."""
     transceiver_pid: int
     other_pids: list[int]
-    _status_socket: Path
+    _control_socket: Path
 
     def transceiver(self) -> TransceiverStatistics:
         """Return what the transceiver has counted; up to a heartbeat (1 s) old."""
-        for worker in fetch_status(self._status_socket).workers:
+        for worker in fetch_status(self._control_socket).workers:
             if isinstance(worker.statistics, TransceiverStatistics):
                 return worker.statistics
         raise RuntimeError("the transceiver has gone")
@@ -105,14 +108,14 @@ def running_appliance(mode: str, backend: Child | None) -> Iterator[Appliance]:
         command = [sys.executable, "-m", "edge", "run", "--config", str(config)]
         process = subprocess.Popen(command)
         try:
-            status_socket = Path(directory) / "status.sock"
-            status = _wait_ready(process, status_socket)
+            control_socket = Path(directory) / "control.sock"
+            status = _wait_ready(process, control_socket)
             (transceiver,) = _pids(status, "transceiver")
             others = [process.pid, *_pids(status, "relay")]
             os.sched_setaffinity(transceiver, {TRANSCEIVER_CORE})
             for pid in others:
                 os.sched_setaffinity(pid, {LOAD_CORE})
-            yield Appliance(status.signaling[0], transceiver, others, status_socket)
+            yield Appliance(status.signaling[0], transceiver, others, control_socket)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(STOP_TIME)
@@ -147,15 +150,15 @@ def _running(module: str, *arguments: str) -> Iterator[Child]:
             child.kill()
 
 
-def _wait_ready(process: "subprocess.Popen[bytes]", status_socket: Path) -> Status:
+def _wait_ready(process: "subprocess.Popen[bytes]", control_socket: Path) -> Status:
     give_up_at = time.monotonic() + START_TIME
     while time.monotonic() < give_up_at:
         if process.poll() is not None:
             raise RuntimeError("the appliance did not start")
         time.sleep(0.1)
         try:
-            status = fetch_status(status_socket)
-        except StatusError:
+            status = fetch_status(control_socket)
+        except ControlError:
             continue
         if all(each.statistics is not None for each in status.workers):
             return status

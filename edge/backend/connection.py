@@ -91,12 +91,15 @@ class Connection:
         """Messages go both ways."""
         self.answered = True
         """A pong has come since the last ping."""
+        self.round_trip: float | None = None
+        """Seconds from the latest answered ping to its pong."""
         self._transport, self._poller, self._owner = transport, poller, owner
         self._settled = trio.Event()
         self._opened = False
         self._call_back = False
         self._fragments = bytearray()
         self._fragments_opcode = Opcode.CONT
+        self._pinged_at: float | None = None
         self._turn_at = -TURN
         self._turn_messages = self._turn_bytes = 0
         asked = endpoint.subprotocol
@@ -139,6 +142,7 @@ class Connection:
     def ping(self) -> None:
         self.answered = False
         if self._protocol.state is State.OPEN and self.open:
+            self._pinged_at = trio.current_time()
             self._protocol.send_ping(b"")
             self._transmit()
 
@@ -258,8 +262,15 @@ class Connection:
                     self._deliver(self._fragments_opcode, data)
             case Opcode.PONG:
                 self.answered = True
+                self._note_pong()
             case Opcode.CLOSE:
                 self._take_close()
+
+    def _note_pong(self) -> None:
+        """Measure; a pong that was not asked for says nothing (RFC 6455 §5.5.3)."""
+        if self._pinged_at is not None:
+            self.round_trip = trio.current_time() - self._pinged_at
+            self._pinged_at = None
 
     def _deliver(self, opcode: Opcode, data: bytes | bytearray | memoryview) -> None:
         if opcode is Opcode.BINARY:

@@ -29,6 +29,7 @@ from edge.backend.policy import (
     Retries,
     end_after,
 )
+from edge.backend.tally import LinkTally
 from edge.errors import BackendError
 from edge.media.dialogue import HangUp, Notice, PlayoutCommand
 from edge.media.frames import AudioFrame
@@ -72,6 +73,8 @@ class LinkState(StrEnum):
 class LinkStatistics:
     """A link so far."""
 
+    endpoint: str
+    """Scheme, host and port."""
     state: LinkState
     connects: int
     """Connections that were opened."""
@@ -88,7 +91,7 @@ class LinkStatistics:
 
 
 class Link:
-    """One session's backend. ``poller`` is the worker's. Start ``run`` as a task."""
+    """One session's backend. ``poller`` and ``tally`` are the worker's. Start ``run`` as a task."""
 
     def __init__(
         self,
@@ -97,13 +100,15 @@ class Link:
         facts: SessionFacts,
         control: Control,
         poller: Poller,
+        tally: LinkTally,
     ) -> None:
         self.state = LinkState.CONNECTING
         self._dialect, self._settings, self._facts = dialect, settings, facts
-        self._control, self._poller = control, poller
+        self._control, self._poller, self._tally = control, poller, tally
         self._endpoint = Endpoint.parse(
             settings.url, settings.headers, settings.subprotocol, settings.ca_file
         )
+        self._fields = {"session_id": facts.session, "backend": str(self._endpoint)}
         self._backlog = Backlog(settings.queue_max)
         self._notices: deque[Notice] = deque()
         self._drops: Counter[str] = Counter()
@@ -133,8 +138,7 @@ class Link:
             self._crash(exc)
             return
         if message is not None:
-            self._messages_sent += 1
-            connection.send(message)
+            self._send(connection, message)
 
     def tell(self, notice: Notice) -> None:
         """Tell the backend, now or when it is there."""
@@ -164,6 +168,7 @@ class Link:
 
     def statistics(self) -> LinkStatistics:
         return LinkStatistics(
+            endpoint=str(self._endpoint),
             state=self.state,
             connects=self._connects,
             connect_time=self._connect_time,
@@ -178,6 +183,8 @@ class Link:
 
     async def run(self) -> None:
         """Connect and stay connected until the session or the backend has enough."""
+        states = self._tally.states
+        states[self.state] += 1
         try:
             with self._life:
                 await self._live()
@@ -188,12 +195,15 @@ class Link:
             if self._connection is not None:
                 self._connection.abort()
             self._backlog.clear()
+            states[self.state] -= 1
             self.state = LinkState.CLOSED
+            self._tally.drops.update(self._drops + self._dialect.drops)
 
     async def _live(self) -> None:
         retries = Retries(self._settings, again=False, now=trio.current_time())
         while await self._connect(retries):
             failure = await self._watch()
+            self._tally.failures[failure.reason] += 1
             end = end_after(failure)
             if end is not None or self._settings.on_failure is OnFailure.END:
                 self._end(end or LinkEnd.LOST, str(failure))
@@ -218,7 +228,9 @@ class Link:
                 failure = exc
             else:
                 self._connect_time = self._opened_at - began
+                self._tally.connect.note(self._connect_time)
                 return True
+            self._tally.failures[failure.reason] += 1
             if not await self._back_off(retries, failure):
                 return False
 
@@ -228,7 +240,13 @@ class Link:
         if delay is None:
             self._end(retries.end(failure), str(failure))
             return False
-        logger.info("session %s: backend %s: %s", self._facts.session, self._endpoint, failure)
+        logger.info(
+            "session %s: backend %s: %s",
+            self._facts.session,
+            self._endpoint,
+            failure,
+            extra=self._fields,
+        )
         await trio.sleep(delay)
         return True
 
@@ -241,6 +259,8 @@ class Link:
                 await connection.ended.wait()
                 break
             if connection.answered:
+                if connection.round_trip is not None:
+                    self._tally.round_trip.note(connection.round_trip)
                 connection.ping()
             else:
                 connection.lose("does not answer pings")
@@ -263,12 +283,16 @@ class Link:
         again = self._connects > 0
         self._connects += 1
         self._opened_at = trio.current_time()
-        self.state = LinkState.OPEN
-        logger.info("session %s: backend %s is open", self._facts.session, self._endpoint)
+        self._enter(LinkState.OPEN)
+        logger.info(
+            "session %s: backend %s is open",
+            self._facts.session,
+            self._endpoint,
+            extra=self._fields,
+        )
         self._dialect.open(self._facts, again=again)
         while (message := self._dialect.next_message()) is not None:
-            self._messages_sent += 1
-            connection.send(message)
+            self._send(connection, message)
         self._connection = connection
         self._control.opened()
         while self._notices:
@@ -279,6 +303,7 @@ class Link:
         if self._over:
             return
         self._messages_received += 1
+        self._tally.messages_received += 1
         try:
             self._dialect.receive(message)
         except BackendError as exc:
@@ -325,25 +350,31 @@ class Link:
             item = backlog.pop()
             message = self._dialect.hear(item) if isinstance(item, AudioFrame) else item
             if message is not None:
-                self._messages_sent += 1
-                connection.send(message)
+                self._send(connection, message)
         if backlog:
             if connection.ready:
                 connection.call_back()
             return
         if self._behind:
             self._behind = False
-            logger.info("session %s: the backend keeps up again", self._facts.session)
+            logger.info(
+                "session %s: the backend keeps up again",
+                self._facts.session,
+                extra=self._fields,
+            )
         if self._over:
             connection.close(_NORMAL)
 
     def _keep(self, frame: AudioFrame) -> None:
         dropped = self._backlog.frames_dropped
         self._backlog.add_frame(frame)
+        self._tally.frames_dropped += self._backlog.frames_dropped - dropped
         if self._backlog.frames_dropped > dropped and not self._behind:
             self._behind = True
             logger.warning(
-                "session %s: the backend does not keep up: sound is dropped", self._facts.session
+                "session %s: the backend does not keep up: sound is dropped",
+                self._facts.session,
+                extra=self._fields,
             )
 
     def _forget_connection(self) -> None:
@@ -351,7 +382,17 @@ class Link:
             self._connection.abort()
             self._connection = None
         self._drops["message-lost"] += self._backlog.forget_messages()
-        self.state = LinkState.RECONNECTING if self._connects else LinkState.CONNECTING
+        self._enter(LinkState.RECONNECTING if self._connects else LinkState.CONNECTING)
+
+    def _send(self, connection: Connection, message: Message) -> None:
+        self._messages_sent += 1
+        self._tally.messages_sent += 1
+        connection.send(message)
+
+    def _enter(self, state: LinkState) -> None:
+        self._tally.states[self.state] -= 1
+        self._tally.states[state] += 1
+        self.state = state
 
     def _guard(self, verb: Callable[[], None]) -> None:
         """Run a verb of the dialect and what follows; an exception ends the link."""
@@ -362,7 +403,12 @@ class Link:
             self._crash(exc)
 
     def _crash(self, error: Exception) -> None:
-        logger.error("session %s: the backend link crashed", self._facts.session, exc_info=error)
+        logger.error(
+            "session %s: the backend link crashed",
+            self._facts.session,
+            exc_info=error,
+            extra=self._fields,
+        )
         self._end(LinkEnd.CRASHED, type(error).__name__)
 
     def _end(self, end: LinkEnd, detail: str) -> None:
@@ -370,7 +416,14 @@ class Link:
         if self._over:
             return
         self._over = True
-        logger.info("session %s: backend link ended: %s: %s", self._facts.session, end, detail)
+        self._tally.ends[end] += 1
+        logger.info(
+            "session %s: backend link ended: %s: %s",
+            self._facts.session,
+            end,
+            detail,
+            extra={**self._fields, "reason": end.value},
+        )
         self._backlog.clear()
         if self._connection is not None:
             self._connection.close(_CLOSE_CODES.get(end, _NORMAL))

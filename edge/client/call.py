@@ -2,7 +2,8 @@
 
 A task of the call reads one WebSocket after another. When one breaks under a session, the next one
 takes the session over with its secret, as long as a server may keep it; what the caller asks for
-meanwhile waits. ``web/edge-signaling.js`` is the same for browsers.
+meanwhile waits. An offer that is redirected is sent again over the next one.
+``web/edge-signaling.js`` is the same for browsers.
 """
 
 import random
@@ -12,10 +13,10 @@ from contextlib import suppress
 from typing import Any, assert_never
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from edge.client.connection import Endpoint, connect
+from edge.client.connection import Endpoint, connect, is_safe_redirect
 from edge.client.messages import decode_server_message, encode_client_message
 from edge.errors import SignalError
 from edge.signal.messages import (
@@ -24,8 +25,10 @@ from edge.signal.messages import (
     ClientMessage,
     Error,
     ErrorCode,
+    GoingAway,
     HangUp,
     Offer,
+    Redirect,
     Resume,
     Resumed,
     ServerMessage,
@@ -39,6 +42,7 @@ RESUME_TIME = 30.0
 """How long to try to resume if the server has not said how long it keeps the session."""
 MARGIN = 5.0
 """How much longer than that to try: the server may notice the loss later than we do."""
+REDIRECTS_MAX = 3
 FIRST_PAUSE = 0.25
 PAUSE_MAX = 4.0
 
@@ -70,7 +74,7 @@ class Lost:
     message: str
 
 
-Event = State | Bye | Reconnecting | Resumed | Lost
+Event = State | GoingAway | Bye | Reconnecting | Resumed | Lost
 
 
 class Call:
@@ -106,6 +110,9 @@ class Call:
         self._changed = trio.Event()
         """Set when ``_websocket`` or ``ended`` is another than it was."""
         self._connection = trio.CancelScope()
+        self._redirects = 0
+        self._moving = False
+        """It is being redirected: the next WebSocket goes elsewhere, and the offer with it."""
 
     async def offer(self, sdp: str) -> str:
         """Send an SDP offer and return the answer: first to open the session, later to restart ICE.
@@ -166,10 +173,22 @@ class Call:
         with self._events:
             await self._carry(task_status.started)
             while self.ended is None:
-                if self.session is None or not self._resume:
+                if self._moving:
+                    await self._move()
+                elif self.session is None or not self._resume:
                     self._end(self._loss())
                 else:
                     await self._resume_session()
+
+    async def _move(self) -> None:
+        """Go on where the server has sent us."""
+        try:
+            await self._carry(self._arrive)
+        except SignalError as exc:
+            self._end(Lost(exc.reason, str(exc)))
+
+    def _arrive(self) -> None:
+        self._moving = False
 
     async def _resume_session(self) -> None:
         """Try until a WebSocket has carried the session for a while, or none will."""
@@ -229,7 +248,10 @@ class Call:
                         self._reply.settle(message)
                 case Error():
                     self._receive_error(message)
-                case State():
+                case Redirect(url=url):
+                    self._follow(url)
+                    return
+                case State() | GoingAway():
                     self._emit(message)
                 case Bye():
                     self._end(message)
@@ -237,6 +259,20 @@ class Call:
                     pass
                 case _:
                     assert_never(message)
+
+    def _follow(self, url: str) -> None:
+        """Leave this WebSocket for one at ``url``, if one may go there."""
+        self._redirects += 1
+        if self._redirects > REDIRECTS_MAX or not is_safe_redirect(self._endpoint.url, url):
+            self._complaint = Error(
+                code=ErrorCode.INTERNAL, message=f"the server has redirected us to {url}"
+            )
+            return
+        self._endpoint = evolve(self._endpoint, url=url)
+        self._moving = True
+        if self._reply is not None:
+            self._reply.settle(None)
+        self._use(None)
 
     def _receive_error(self, error: Error) -> None:
         if error.code == ErrorCode.REPLACED:
@@ -260,21 +296,26 @@ class Call:
 
     async def _ask(self, offer: Offer) -> Answer:
         async with self._asking:
-            websocket = await self._wait_usable()
-            self._reply = reply = _Reply()
-            try:
-                await self._send(websocket, offer)
-                with trio.fail_after(REPLY_TIMEOUT):
-                    await reply.settled.wait()
-            except trio.TooSlowError as exc:
-                self.drop_connection()
-                raise SignalError(SIGNALING_LOST, "the server does not answer") from exc
-            finally:
-                self._reply = None
-            if isinstance(reply.content, SignalError):
-                raise reply.content
-            assert reply.content is not None  # it is settled
-            return reply.content
+            while (answer := await self._ask_once(offer)) is None:
+                pass  # redirected, and not for ever
+            return answer
+
+    async def _ask_once(self, offer: Offer) -> Answer | None:
+        """Return the answer; None: the offer is to be sent over the next WebSocket."""
+        websocket = await self._wait_usable()
+        self._reply = reply = _Reply()
+        try:
+            await self._send(websocket, offer)
+            with trio.fail_after(REPLY_TIMEOUT):
+                await reply.settled.wait()
+        except trio.TooSlowError as exc:
+            self.drop_connection()
+            raise SignalError(SIGNALING_LOST, "the server does not answer") from exc
+        finally:
+            self._reply = None
+        if isinstance(reply.content, SignalError):
+            raise reply.content
+        return reply.content
 
     async def _wait_usable(self) -> WebSocketConnection:
         while self._websocket is None:
@@ -317,13 +358,13 @@ class Call:
 
 @define
 class _Reply:
-    """What is awaited for one offer."""
+    """What is awaited for one offer. Content None: it is to be sent again, elsewhere."""
 
     settled: trio.Event = field(factory=trio.Event)
     content: Answer | SignalError | None = None
 
-    def settle(self, content: Answer | SignalError) -> None:
-        if self.content is None:
+    def settle(self, content: Answer | SignalError | None) -> None:
+        if not self.settled.is_set():
             self.content = content
             self.settled.set()
 

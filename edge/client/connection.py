@@ -43,6 +43,15 @@ class Endpoint:
     """None: the system's certificate authorities, for ``wss``."""
 
 
+def is_safe_redirect(here: str, there: str) -> bool:
+    """Return whether a server at one URL may send us to another: never from ``wss`` to ``ws``."""
+    try:
+        target = urlsplit(there)
+    except ValueError:
+        return False
+    return target.scheme in {"wss", urlsplit(here).scheme} and bool(target.hostname)
+
+
 @asynccontextmanager
 async def connect(endpoint: Endpoint) -> AsyncIterator[WebSocketConnection]:
     """Open a WebSocket; it is closed afterwards.

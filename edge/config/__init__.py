@@ -1,7 +1,16 @@
 """The operator's configuration: TOML text in, one frozen ``Config`` or one ``ConfigError`` out."""
 
+from edge.config.clusters import (
+    ClusterConfig,
+    FleetConfig,
+    FleetName,
+    HostConfig,
+    InlineFleetKey,
+    SiteConfig,
+    fleet_key_problems,
+)
 from edge.config.decode import decode_config, decode_document
-from edge.config.difference import apply_live, waiting_keys
+from edge.config.difference import apply_live, live_problems, waiting_keys
 from edge.config.keypath import KeyPath
 from edge.config.routes import (
     EchoRoute,
@@ -41,8 +50,13 @@ from edge.config.values import (
 __all__ = [
     "AbsolutePath",
     "BackendUrl",
+    "ClusterConfig",
     "Config",
     "EchoRoute",
+    "FleetConfig",
+    "FleetName",
+    "HostConfig",
+    "InlineFleetKey",
     "InlineRoutingKey",
     "IpAddress",
     "KeyPath",
@@ -62,6 +76,7 @@ __all__ = [
     "RoutingSecret",
     "Secret",
     "SignalConfig",
+    "SiteConfig",
     "SupervisorConfig",
     "Table",
     "TransceiverConfig",
@@ -71,6 +86,8 @@ __all__ = [
     "apply_live",
     "decode_config",
     "decode_document",
+    "fleet_key_problems",
+    "live_problems",
     "routing_key_problems",
     "waiting_keys",
 ]

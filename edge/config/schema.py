@@ -14,7 +14,21 @@ from msgspec import Meta, field
 from msgspec.structs import replace
 
 from edge.config.access import AccessConfig
+from edge.config.clusters import (
+    ClusterConfig,
+    FleetConfig,
+    FleetName,
+    HostConfig,
+    InlineFleetKey,
+    SiteConfig,
+    fleet_key_problems,
+    fleet_problems,
+    here_problems,
+    port_problems,
+)
+from edge.config.redis import RedisConfig
 from edge.config.routes import EchoRoute, RealtimeRoute, Route
+from edge.config.steering import IpPrefix, SteeringConfig
 from edge.config.table import Problem, Seconds, SecondsOrZero, Table
 from edge.config.values import (
     AbsolutePath,
@@ -29,6 +43,7 @@ from edge.config.values import (
 )
 
 Workers = Annotated[int, Meta(ge=1, le=256)]
+TransceiverWorkers = Annotated[int, Meta(ge=0, le=32)]
 Limit = Annotated[int, Meta(ge=1, le=10_000_000)]
 JitterDelay = Annotated[float, Meta(ge=0, le=2)]
 
@@ -80,7 +95,7 @@ class RelayConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class TransceiverConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    workers: Workers = 2
+    workers: TransceiverWorkers = 2
     internal_address: IpAddress = IpAddress("127.0.0.1")
     sessions_max: Limit = 1000
     on_time_min: Annotated[float, Meta(ge=0, le=1)] = 0.98
@@ -100,6 +115,8 @@ class SignalConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True)
     path: UrlPath = UrlPath("/v1/session")
     default_route: RouteName = DEFAULT_ROUTE
     page: Literal["auto", "on", "off"] = "auto"
+    trusted_proxies: tuple[IpPrefix, ...] = ()
+    address_header: Literal["x-forwarded-for", "forwarded", "cf-connecting-ip"] = "x-forwarded-for"
     grace: SecondsOrZero = 20.0
     connections_max: Limit = 2000
     connections_per_address_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 64
@@ -152,11 +169,13 @@ class InlineRoutingKey(Table, frozen=True, kw_only=True, forbid_unknown_fields=T
 class KeysConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routing: tuple[InlineRoutingKey, ...] = ()
     password: PasswordSecret | None = None
+    fleet: tuple[InlineFleetKey, ...] = ()
     file: AbsolutePath | None = None
 
     def problems(self) -> Iterator[Problem]:
         yield from routing_key_problems(self.routing)
-        if self.file is not None and (self.routing or self.password):
+        yield from fleet_key_problems(self.fleet)
+        if self.file is not None and (self.routing or self.password or self.fleet):
             yield Problem(("file",), "either a key file or keys written here, not both")
         elif self.routing and self.password is None:
             yield Problem(
@@ -164,11 +183,14 @@ class KeysConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         elif self.password and not self.routing:
             yield Problem(("routing",), "a password key written here needs routing keys beside it")
+        elif self.fleet and not self.routing:
+            yield Problem(("routing",), "fleet keys written here need routing keys beside them")
 
 
 class SupervisorConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cluster: Annotated[int, Meta(ge=0, le=65_535)] = 1
     drain_limit: SecondsOrZero = 10.0
+    handover_limit: Annotated[float, Meta(ge=0, le=86_400)] = 3600.0
     boot_timeout: Seconds = 20.0
     heartbeat_interval: Seconds = 1.0
     heartbeat_limit: Seconds = 10.0
@@ -184,6 +206,13 @@ class SupervisorConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=T
             yield Problem(("restart_backoff_max",), "must not be below restart_backoff")
 
 
+class MetricsConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: tuple[ListenAddress, ...] = (ListenAddress(IpAddress("127.0.0.1"), 9464),)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from _listen_problems("listen", self.listen)
+
+
 class LogConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -195,19 +224,26 @@ class Config(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routes: dict[RouteName, Route] = field(default_factory=lambda: {DEFAULT_ROUTE: EchoRoute()})
     media: MediaConfig = field(default_factory=MediaConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    sites: dict[FleetName, SiteConfig] = field(default_factory=dict)
+    clusters: dict[FleetName, ClusterConfig] = field(default_factory=dict)
+    hosts: dict[FleetName, HostConfig] = field(default_factory=dict)
+    fleet: FleetConfig = field(default_factory=FleetConfig)
+    steering: SteeringConfig = field(default_factory=SteeringConfig)
+    redis: RedisConfig = field(default_factory=RedisConfig)
     keys: KeysConfig = field(default_factory=KeysConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     def with_key_files(self, read: Callable[[Path], Secret]) -> "Config":
-        """Return the same with the backends' keys that are in files; ``read`` reads one."""
+        """Return the same with the keys and passwords that are in files; ``read`` reads one."""
         routes: dict[RouteName, Route] = {
             name: replace(route, key=read(Path(route.key_file)))
             if isinstance(route, RealtimeRoute) and route.key_file is not None
             else route
             for name, route in self.routes.items()
         }
-        return replace(self, routes=routes)
+        return replace(self, routes=routes, redis=self.redis.with_password(read))
 
     def problems(self) -> Iterator[Problem]:
         if self.signal.default_route not in self.routes:
@@ -222,6 +258,27 @@ class Config(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
         routes, on_loopback = tuple(self.routes), self.signal.on_loopback
         for path, text in self.access.cross_problems(routes, on_loopback=on_loopback):
             yield Problem(("access", *path), text)
+        yield from self._fleet_problems()
+        behind_proxies = bool(self.signal.trusted_proxies)
+        steering = self.steering.cross_problems(self.clusters, behind_proxies=behind_proxies)
+        for path, text in steering:
+            yield Problem(("steering", *path), text)
+
+    def _fleet_problems(self) -> Iterator[Problem]:
+        yield from fleet_problems(self.sites, self.clusters, self.hosts)
+        yield from here_problems(
+            self.fleet,
+            self.clusters,
+            self.hosts,
+            transceiver_workers=self.transceiver.workers,
+            own_cluster=self.supervisor.cluster,
+            has_fleet_keys=bool(self.keys.fleet or self.keys.file),
+        )
+        tcp = (*self.signal.listen, *self.relay.tcp_listen)
+        yield from port_problems(self.fleet, self.hosts, self.relay.listen, tcp)
+        if self.fleet.host is None and not self.transceiver.workers:
+            text = "at least 1: only a relay-only host of a fleet has none"
+            yield Problem(("transceiver", "workers"), text)
 
 
 def routing_key_problems(routing: Sequence[InlineRoutingKey]) -> Iterator[Problem]:

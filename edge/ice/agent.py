@@ -225,6 +225,11 @@ class IceLiteAgent(Machine[IceEvent]):
         """Whether an authenticated check came from ``address``."""
         return address in self._pairs
 
+    def heard_at(self, address: Address) -> float | None:
+        """When the latest new check or sign of life came from a valid address."""
+        pair = self._pairs.get(address)
+        return None if pair is None else pair.heard_at
+
     def handle_timeout(self, now: float) -> None:
         if self._closed:
             return

@@ -61,11 +61,16 @@ class Inbound:
     """One session's receive path.
 
     After ``receive``, and at ``next_timeout``, the owner pulls ``next_frame`` until None, and
-    ``next_digit``. Times: seconds on the caller's monotonic clock.
+    ``next_digit``. Frames are also counted in ``heard``, which may be that of many sessions. Times:
+    seconds on the caller's monotonic clock.
     """
 
     def __init__(
-        self, payloads: PayloadTypes, audio_format: AudioFormat, limits: JitterLimits
+        self,
+        payloads: PayloadTypes,
+        audio_format: AudioFormat,
+        limits: JitterLimits,
+        heard: Counter[Label] | None = None,
     ) -> None:
         self._payloads = payloads
         self._clock_rate_hz = payloads.clock_rate_hz
@@ -78,6 +83,7 @@ class Inbound:
             raise LocalProtocolError(f"{payloads.codec} gives no Opus packets to pass on")
         self._frame_ticks = self._clock_rate_hz // 50
         self._frames: Counter[Label] = Counter()
+        self._heard: Counter[Label] = Counter() if heard is None else heard
         self._keys = KeyPresses(self._clock_rate_hz)
         self._digits: deque[Digit] = deque()
 
@@ -105,6 +111,7 @@ class Inbound:
         level = None if piece.extension is None else self._level(piece.extension)
         label, audio = self._pass_on(piece) if self._decoder is None else self._decode(piece)
         self._frames[label] += 1
+        self._heard[label] += 1
         rate = self._clock_rate_hz
         return AudioFrame(
             label, piece.start / rate, piece.ticks / rate, piece.lateness, audio, level

@@ -26,6 +26,8 @@ class PunctualityStatistics:
     on_time_ratio: float
     histogram: tuple[int, ...]
     """Sent frames by lateness, one count for each of ``BUCKETS`` and one for all above."""
+    late: float = 0.0
+    """Seconds that all of them were late together."""
 
 
 class Punctuality:
@@ -33,11 +35,13 @@ class Punctuality:
 
     def __init__(self) -> None:
         self._histogram = [0] * (len(BUCKETS) + 1)
+        self._late = 0.0
         self._skipped = 0
 
     def note(self, lateness: float) -> None:
         """Count a frame that is sent so many seconds after it was due."""
         self._histogram[bisect_left(BUCKETS, lateness)] += 1
+        self._late += lateness
 
     def note_skipped(self, frames: int) -> None:
         """Count frames whose time has passed unused."""
@@ -55,4 +59,5 @@ class Punctuality:
             skipped=self._skipped,
             on_time_ratio=self.on_time_ratio,
             histogram=tuple(self._histogram),
+            late=self._late,
         )

@@ -114,16 +114,23 @@ class FlowTable:
             self._mirror.store(client, owner)
         return Verdict.ADDED
 
-    def release(self, client: bytes, owner: int) -> None:
-        """``owner`` has no session at ``client`` any more. Others' flows are left alone."""
+    def release(self, client: bytes, owner: int) -> bool:
+        """``owner`` has no session at ``client`` any more. Others' flows are left alone.
+
+        Return whether this table had such a flow.
+        """
+        known = False
         for table in (self.current, self._old):
             if table.get(client) == owner:
                 del table[client]
+                known = True
         if self._mirror is not None and self._mirror.find(client) == owner:
             self._mirror.remove(client)
         tentative = self._tentative.get(client)
         if tentative is not None and tentative[0] == owner:
             del self._tentative[client]
+            known = True
+        return known
 
     def rotate(self) -> None:
         """Start a new generation; flows without a packet for a whole generation are gone."""

@@ -9,31 +9,47 @@ home, so that a look-up searches one window of memory. There is no lock. Writers
 other's entries; a checksum tells, and a torn entry counts as empty, which costs that flow its
 mirror and nothing else.
 
-Entry, 40 bytes, little-endian:
+Workers number owners each in their own way. Here an owner is a cluster and a transceiver in it, so
+that it means the same to all workers, and to those of later configurations.
+
+Entry, 44 bytes, little-endian:
 
 | bytes | content |
 | --- | --- |
 | 0..27 | client address (see sockaddr.py) |
 | 28..29 | index of the public socket |
-| 30..31 | owner: index of the transceiver |
-| 32..35 | when last in use: seconds on the system-wide monotonic clock |
-| 36..39 | CRC-32 of bytes 0..31; 0 in an empty entry |
+| 30..31 | zero |
+| 32..33 | owner: number of the transceiver |
+| 34..35 | owner: cluster id |
+| 36..39 | when last in use: seconds on the system-wide monotonic clock |
+| 40..43 | CRC-32 of bytes 0..35; 0 in an empty entry |
 """
 
 import struct
 import zlib
+from collections.abc import Callable
 
-_KEY = struct.Struct("<28sH")
-_OWNER = struct.Struct("<H")
+_KEY = struct.Struct("<28sHxx")
+_OWNER = struct.Struct("<I")
 _SEEN = struct.Struct("<I")
-_ENTRY = struct.Struct("<28sHHII")
+_ENTRY = struct.Struct("<28sHxxIII")
 _TAIL = struct.Struct("<II")
 
 ENTRY_BYTES = _ENTRY.size
 PROBES = 16
 _WINDOW_BYTES = PROBES * ENTRY_BYTES
-_OWNER_AT, _SEEN_AT = 30, 32
-_CHECKED_BYTES = 32
+_OWNER_AT, _SEEN_AT = 32, 36
+_CHECKED_BYTES = 36
+
+
+def shared_owner(cluster: int, transceiver: int) -> int:
+    """Return the 32 bits that stand for a transceiver in the table."""
+    return cluster << 16 | transceiver
+
+
+def split_owner(shared: int) -> tuple[int, int]:
+    """Return (cluster, transceiver number) of what ``shared_owner`` made."""
+    return shared >> 16, shared & 0xFFFF
 
 
 def table_bytes(flows_max: int) -> int:
@@ -45,10 +61,21 @@ class FlowMirror:
     """One public socket's flows in the table: mapped memory of ``table_bytes``, zero at first.
 
     Times are whole seconds. A flow lives ``lifetime`` from when it was last stored or touched.
+    ``share`` turns the worker's number of an owner into the 32 bits of the table, and ``take`` does
+    the opposite; None: this worker cannot reach that owner.
     """
 
-    def __init__(self, memory: memoryview, public_socket: int, lifetime: int) -> None:
+    def __init__(
+        self,
+        memory: memoryview,
+        public_socket: int,
+        lifetime: int,
+        share: Callable[[int], int] = int,
+        take: Callable[[int], int | None] = int,
+    ) -> None:
         self._memory = memory
+        self._share = share
+        self._take = take
         self._socket = public_socket
         self._homes = len(memory) // ENTRY_BYTES - PROBES + 1
         self._lifetime = lifetime
@@ -62,8 +89,7 @@ class FlowMirror:
         offset = self._locate(client)
         if offset is None:
             return None
-        owner: int = _OWNER.unpack_from(self._memory, offset + _OWNER_AT)[0]
-        return owner
+        return self._take(_OWNER.unpack_from(self._memory, offset + _OWNER_AT)[0])
 
     def store(self, client: bytes, owner: int) -> None:
         """Write a flow, over its own former entry or into a free or expired slot."""
@@ -73,7 +99,7 @@ class FlowMirror:
         if offset is None:
             self.full += 1
             return
-        checked = _KEY.pack(client, self._socket) + _OWNER.pack(owner)
+        checked = _KEY.pack(client, self._socket) + _OWNER.pack(self._share(owner))
         entry = checked + _TAIL.pack(self.now, _check(checked))
         self._memory[offset : offset + ENTRY_BYTES] = entry
 

@@ -23,6 +23,7 @@ from edge.errors import RtpError
 from edge.machine import Entropy
 from edge.rtp.clock import CLOCK_RATE_HZ, compact_ntp, ntp_from_unix
 from edge.rtp.packet import RtpPacket
+from edge.rtp.quality import Quality
 from edge.rtp.reception import Reception
 from edge.rtp.rtcp import (
     Goodbye,
@@ -93,7 +94,7 @@ class Reporter:
     ``ssrc`` and ``cname`` are our stream's, the same as in the SDP answer. The CNAME is random for
     each session (RFC 7022 §4.2), so that it links nobody to anything. ``wall_offset`` is Unix time
     minus the monotonic clock, fixed for the session, so that no step of the wall clock disturbs a
-    round-trip time.
+    round-trip time. Every report, either way, is also counted in ``quality``.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Reporter:
         entropy: Entropy,
         *,
         clock_rate_hz: int = CLOCK_RATE_HZ,
+        quality: Quality | None = None,
     ) -> None:
         self.drops: Counter[str] = Counter()
         """What was not taken into account, by reason."""
@@ -112,6 +114,7 @@ class Reporter:
         self._wall_offset = wall_offset
         self._entropy = entropy
         self._clock_rate_hz = clock_rate_hz
+        self._quality = quality or Quality()
         self._receptions: dict[int, Reception] = {}
         self._transmission = Transmission(ssrc, clock_rate_hz)
         self._events: deque[ReporterEvent] = deque()
@@ -240,8 +243,11 @@ class Reporter:
             if block.ssrc == self.ssrc:
                 self._remote = block
                 self._emit(StreamReported(block.highest_sequence, block.fraction_lost / 256))
-                if block.last_sender_report:
-                    self._round_trip = self._time_since(block, now)
+                round_trip = self._time_since(block, now) if block.last_sender_report else None
+                if round_trip is not None:
+                    self._round_trip = round_trip
+                jitter = block.jitter / self._clock_rate_hz
+                self._quality.note_report(jitter, block.fraction_lost / 256, round_trip)
 
     def _time_since(self, block: ReportBlock, now: float) -> float:
         """Return the round-trip time: now - LSR - DLSR (§6.4.1).
@@ -271,6 +277,10 @@ class Reporter:
             for reception in self._receptions.values()
             if self._reported_at is None or reception.heard_at >= self._reported_at
         )
+        for block in blocks:
+            self._quality.note_reception(
+                block.jitter / self._clock_rate_hz, block.fraction_lost / 256
+            )
         description = SourceDescription(((self.ssrc, self._cname),))
         sent = self._transmission.packets_sent
         sent_before, self._packets_sent_then = self._packets_sent_then, sent

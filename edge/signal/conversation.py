@@ -14,7 +14,7 @@ from typing import TypeVar, assert_never
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from edge.errors import SdpError, SignalError
+from edge.errors import RedirectError, SdpError, SignalError
 from edge.signal.host import OpenedSession, Report, SessionHost, SessionRequest, StateReport
 from edge.signal.messages import (
     Answer,
@@ -25,6 +25,7 @@ from edge.signal.messages import (
     ErrorCode,
     HangUp,
     Offer,
+    Redirect,
     Resume,
     Resumed,
     ServerMessage,
@@ -32,6 +33,7 @@ from edge.signal.messages import (
     encode_server_message,
 )
 from edge.signal.settings import SignalSettings
+from edge.steering.redirect import websocket_url
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +188,7 @@ class Conversation:
     async def _renegotiate(self, session: OpenedSession, sdp: str) -> None:
         answer_sdp = await self._ask(session.restart(sdp))
         if answer_sdp is not None and self.session is session:
-            logger.info("connection %d: session %s renegotiated", self._number, session.id)
+            self._log("renegotiated", session)
             self._send(Answer(sdp=answer_sdp, session=session.id))
 
     async def _ask(self, request: Awaitable[AnsweredT]) -> AnsweredT | None:
@@ -195,6 +197,9 @@ class Conversation:
             return await request
         except SdpError as exc:
             self._refuse(ErrorCode.OFFER_REFUSED, f"The offer is refused: {exc}.")
+        except RedirectError as exc:
+            self._send(Redirect(url=websocket_url(exc.signaling)))
+            self._finish(NORMAL)
         except SignalError as exc:
             self._refuse(ErrorCode(exc.reason), str(exc), exc.retry_after)
         except Exception:  # the host's fault: it must not end the server
@@ -211,7 +216,7 @@ class Conversation:
 
     def _adopt(self, session: OpenedSession, word: ServerMessage, verb: str) -> None:
         """Take a session over, and tell the client of it."""
-        logger.info("connection %d: session %s %s", self._number, session.id, verb)
+        self._log(verb, session)
         self.session = session
         if self._close_code is not None:
             self._leave_session()
@@ -262,9 +267,13 @@ class Conversation:
 
     def _forget_session(self, why: str) -> None:
         if self.session is not None:
-            logger.info("connection %d: session %s: %s", self._number, self.session.id, why)
+            self._log(why, self.session)
         self.session = None
         self._restart_idle_timer()
+
+    def _log(self, what: str, session: OpenedSession) -> None:
+        extra = {"session_id": session.id}
+        logger.info("connection %d: session %s: %s", self._number, session.id, what, extra=extra)
 
     def _refuse(self, code: ErrorCode, message: str, retry_after: float | None = None) -> None:
         self._send(Error(code=code, message=message, retry_after=retry_after))

@@ -12,6 +12,7 @@ from edge.signal.cors import is_own_page, sole_origin
 from edge.signal.exchange import RequestHead
 from edge.signal.host import OpenedSession, Report, SessionHost, SessionRequest
 from edge.signal.messages import ErrorCode
+from edge.steering.visitor import Visitor
 
 CREDENTIALS_SUBPROTOCOL = "edge.token."
 """Begins the WebSocket subprotocol that carries a client secret: browsers cannot set headers."""
@@ -96,17 +97,17 @@ class Entry:
     _host: SessionHost
     _keeper: Doorkeeper
     _credentials: str | None
-    _source: str
+    _visitor: Visitor
 
     async def open_session(self, request: SessionRequest, report: Report) -> OpenedSession:
         """Open a session for an offer, if the client may.
 
         Raises:
-            SdpError: the host's.
+            SdpError, RedirectError: the host's.
             SignalError: the host's and the doorkeeper's.
 
         """
-        asked = evolve(request, source=self._source)
+        asked = evolve(request, source=self._visitor.address, visitor=self._visitor)
         granted = self._keeper.authorize(asked, self._credentials)
         try:
             return await self._host.open_session(granted, report)

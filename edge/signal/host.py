@@ -6,9 +6,10 @@ from typing import Any, Protocol
 from attrs import field, frozen
 
 from edge.access.tokens import Grant
-from edge.signal.messages import Bye, ByeReason, Error, State
+from edge.signal.messages import Bye, ByeReason, Error, GoingAway, State
+from edge.steering.visitor import Visitor
 
-StateReport = State | Bye | Error
+StateReport = State | GoingAway | Bye | Error
 """What a session tells its client on its own. A Bye is the last of it. An Error, ``replaced``, is
 the last that this receiver gets, because another one has attached."""
 
@@ -33,6 +34,10 @@ class SessionRequest:
     no policy is in force."""
     lasting: bool = False
     """The client keeps no signaling connection: the session lives on when nobody is attached."""
+    visitor: Visitor | None = None
+    """Where the client is, for whoever chooses the session's owner; the owner needs none of it."""
+    relays: tuple[tuple[str, int], ...] = ()
+    """Public relay addresses for the answer, the one to prefer first. Empty: the owner's own."""
 
 
 class OpenedSession(Protocol):
@@ -81,6 +86,7 @@ class SessionHost(Protocol):
             SdpError: the offer is malformed or refused.
             SignalError: with an ``ErrorCode`` as its reason: ``busy`` or ``unknown-route``.
             AccessError: the request's grant is used up, or a quota is.
+            RedirectError: the client is to ask another cluster.
 
         """
 

@@ -8,10 +8,47 @@ something to say at the same moment would hold the loop for all that time togeth
 import trio
 
 
+class Door(trio.abc.Listener[trio.SocketStream]):
+    """A listener that others share: it accepts only while it is ``open``.
+
+    What nobody accepts here waits in the kernel for them.
+    """
+
+    def __init__(self, listener: trio.SocketListener, *, is_open: bool) -> None:
+        self._listener = listener
+        self._opened = trio.Event()
+        self._left = False
+        self._accepting = trio.CancelScope()
+        if is_open:
+            self._opened.set()
+
+    def open(self) -> None:
+        """Accept from now on."""
+        self._opened.set()
+
+    def leave(self) -> None:
+        """Accept nobody any more."""
+        self._left = True
+        self._accepting.cancel()
+
+    async def accept(self) -> trio.SocketStream:
+        await self._opened.wait()
+        while not self._left:
+            with trio.CancelScope() as self._accepting:
+                return await self._listener.accept()
+        await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
 class PacedListener(trio.abc.Listener[trio.SocketStream]):
     """A listener that accepts ``rate`` connections per second at most, some in a row at once."""
 
-    def __init__(self, listener: trio.SocketListener, rate: float, burst: int) -> None:
+    def __init__(
+        self, listener: trio.abc.Listener[trio.SocketStream], rate: float, burst: int
+    ) -> None:
         self._listener = listener
         self._interval = 1 / rate
         self._slack = burst * self._interval

@@ -192,6 +192,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
     """Milliseconds since the server had the offer."""
 
 
+class GoingAway(msgspec.Struct, frozen=True, kw_only=True, tag="going_away"):
+    """The server will end the session. Whoever offers again now has a session that stays."""
+
+    deadline: float
+    """Seconds from now."""
+
+
 class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye", omit_defaults=True):
     """The session is over. The connection may carry another offer."""
 
@@ -212,7 +219,14 @@ class Error(msgspec.Struct, frozen=True, kw_only=True, tag="error", omit_default
     """Seconds after which another try may succeed."""
 
 
-ServerMessage = Answer | Resumed | State | Bye | Error
+class Redirect(msgspec.Struct, frozen=True, kw_only=True, tag="redirect"):
+    """The offer is for another cluster: send it there, over a new connection. This one closes."""
+
+    url: str
+    """Its WebSocket address, to be used as it is."""
+
+
+ServerMessage = Answer | Resumed | Redirect | State | GoingAway | Bye | Error
 
 _client_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _encoder = msgspec.json.Encoder()

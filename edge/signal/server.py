@@ -8,16 +8,14 @@ slowly. What else a connection may take is bounded by its limits (``settings.py`
 import itertools
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
 from edge.access.policy import AccessPolicy
-from edge.access.quota import address_name
 from edge.errors import SignalError
 from edge.signal.conversation import Conversation
 from edge.signal.doors.resource import refusal
@@ -27,10 +25,13 @@ from edge.signal.exchange import RequestHead, Response, error_response, retry_af
 from edge.signal.host import SessionHost
 from edge.signal.http import HttpConnection, close_gently
 from edge.signal.intake import PacedListener, Turnstile
+from edge.signal.occupancy import Occupancy
 from edge.signal.page import PageFile, page_response
 from edge.signal.settings import SignalSettings
 from edge.signal.tls import TlsIdentity
 from edge.signal.upgrade import chosen_subprotocol, refuse_upgrade
+from edge.steering.forwarded import TrustedProxies
+from edge.steering.visitor import Visitor, Visitors
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,13 @@ REFUSALS_AT_ONCE_MAX = 64
 
 
 async def serve_signaling(
-    listeners: Sequence[trio.SocketListener],
+    listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
     settings: SignalSettings,
     host: SessionHost,
     page: Mapping[str, PageFile] | None,
     policy: AccessPolicy | None = None,
     tls: TlsIdentity | None = None,
+    visitors: Visitors | None = None,
     *,
     task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -51,9 +53,13 @@ async def serve_signaling(
 
     Cancelling it stops in order: every session ends, every client is told ``going-away`` and gets
     twice ``close_timeout`` to close. ``page`` maps URL paths to files; None serves no page. Without
-    a policy anybody may open sessions; without ``tls`` there is no encryption.
+    a policy anybody may open sessions; without ``tls`` there is no encryption; without ``visitors``
+    whoever connects is the client.
     """
-    server = _Server(settings, host, page or {}, Doorkeeper(policy, time.time), tls)
+    keeper = Doorkeeper(policy, time.time)
+    server = _Server(
+        settings, host, page or {}, keeper, tls, visitors or Visitors(TrustedProxies())
+    )
     rate, burst = settings.accepts_per_second, settings.accepts_at_once
     async with trio.open_nursery() as connections:
         try:
@@ -75,17 +81,18 @@ class _Server:
         page: Mapping[str, PageFile],
         keeper: Doorkeeper,
         tls: TlsIdentity | None,
+        visitors: Visitors,
     ) -> None:
         self._settings = settings
         self._host = host
         self._page = page
         self._keeper = keeper
         self._tls = tls
+        self._visitors = visitors
         self._turnstile = Turnstile(settings.turn_interval)
         self._doors = Doors(host, keeper, settings)
         self._numbers = itertools.count(1)
-        self._open = 0
-        self._open_by_source: Counter[str] = Counter()
+        self._occupancy = Occupancy(settings.connections_max, settings.connections_per_source_max)
         self._waiting: dict[int, trio.CancelScope] = {}
         """Connections without a complete request, the eldest first."""
         self._conversations: dict[Conversation, trio.CancelScope] = {}
@@ -93,24 +100,15 @@ class _Server:
     async def serve(self, transport: trio.SocketStream) -> None:
         """Serve one connection. Whatever happens in it stays in it."""
         number = next(self._numbers)
-        self._open += 1
-        counted = None
         try:
-            source = _source_of(transport)
-            counted = address_name(source)
-            if counted is not None:
-                self._open_by_source[counted] += 1
-            await self._serve(transport, source, counted, number)
+            peer = _peer_of(transport)
+            with self._occupancy.connection() as excess, self._own_connection(peer) as own_excess:
+                await self._serve(transport, peer, max(excess, own_excess), number)
         except OSError as exc:
             logger.debug("connection %d: %r", number, exc)  # it was reset before we had a look
         except Exception:
             logger.exception("connection %d has failed", number)
         finally:
-            self._open -= 1
-            if counted is not None:
-                self._open_by_source[counted] -= 1
-                if not self._open_by_source[counted]:
-                    del self._open_by_source[counted]
             await trio.aclose_forcefully(transport)
 
     def go_away(self) -> None:
@@ -123,9 +121,8 @@ class _Server:
                 logger.exception("a session cannot be closed")
 
     async def _serve(
-        self, transport: trio.SocketStream, source: str, counted: str | None, number: int
+        self, transport: trio.SocketStream, peer: str, excess: int, number: int
     ) -> None:
-        excess = self._excess(counted)
         if excess > REFUSALS_AT_ONCE_MAX:
             return
         connection = None
@@ -136,9 +133,7 @@ class _Server:
         if connection is None:
             return
         if excess > 0:
-            retry = retry_after(self._settings.busy_retry)
-            full = error_response(503, "busy", "The server has no room for you now.", retry)
-            await connection.respond(full, last=True)
+            await connection.respond(self._full(), last=True)
             return
         more = True
         while more:
@@ -150,26 +145,45 @@ class _Server:
                 return
             if isinstance(head, Response):
                 more = await connection.respond(head, last=True)
-            elif head.path == self._settings.path:
-                refused = self._refuse_upgrade(head)
-                if refused is None:
-                    await self._talk(transport, connection, head, source, number)
-                    return
-                more = await connection.respond(refused)
-            else:
-                response = await self._response(connection, head, source, number)
-                if response is None:
-                    return
-                more = await connection.respond(response)
+                continue
+            visitor = self._visitors.of(head, peer)
+            with self._share_of_connection(visitor) as own_excess:
+                if own_excess > 0:
+                    more = await connection.respond(self._full())
+                else:
+                    more = await self._serve_request(transport, connection, head, visitor, number)
 
-    def _excess(self, counted: str | None) -> int:
-        """Return by how many connections the limits are exceeded."""
-        settings = self._settings
-        excess = self._open - settings.connections_max
-        if counted is not None and settings.connections_per_source_max:
-            own = self._open_by_source[counted] - settings.connections_per_source_max
-            excess = max(excess, own)
-        return excess
+    async def _serve_request(
+        self,
+        transport: trio.SocketStream,
+        connection: HttpConnection,
+        head: RequestHead,
+        visitor: Visitor,
+        number: int,
+    ) -> bool:
+        """Do as one request asks, be it a whole conversation; return whether another may follow."""
+        if head.path == self._settings.path:
+            response = self._refuse_upgrade(head)
+            if response is None:
+                await self._talk(transport, connection, head, visitor, number)
+                return False
+        else:
+            response = await self._response(connection, head, visitor, number)
+            if response is None:
+                return False
+        return await connection.respond(response)
+
+    def _own_connection(self, peer: str) -> AbstractContextManager[int]:
+        """Count a connection for whoever made it, but a proxy's is not its own."""
+        return nullcontext(0) if self._visitors.is_proxy(peer) else self._occupancy.client(peer)
+
+    def _share_of_connection(self, visitor: Visitor) -> AbstractContextManager[int]:
+        """Count a proxy's connection for the client that has it now."""
+        return self._occupancy.client(visitor.address) if visitor.proxied else nullcontext(0)
+
+    def _full(self) -> Response:
+        retry = retry_after(self._settings.busy_retry)
+        return error_response(503, "busy", "The server has no room for you now.", retry)
 
     @contextmanager
     def _waits(self, number: int) -> Iterator[None]:
@@ -199,7 +213,7 @@ class _Server:
         return None
 
     async def _response(
-        self, connection: HttpConnection, head: RequestHead, source: str, number: int
+        self, connection: HttpConnection, head: RequestHead, visitor: Visitor, number: int
     ) -> Response | None:
         """Answer a request; None if its body does not come."""
         resource = self._doors.find(head.path)
@@ -212,7 +226,7 @@ class _Server:
             raise trio.BrokenResourceError("there are too many strangers")
 
         try:
-            return await self._doors.answer(resource, head, source, receive_body)
+            return await self._doors.answer(resource, head, visitor, receive_body)
         except trio.BrokenResourceError:
             return None
         except Exception:
@@ -235,11 +249,11 @@ class _Server:
         transport: trio.SocketStream,
         connection: HttpConnection,
         head: RequestHead,
-        source: str,
+        visitor: Visitor,
         number: int,
     ) -> None:
         """Carry a conversation."""
-        entry = Entry(self._host, self._keeper, websocket_credentials(head), source)
+        entry = Entry(self._host, self._keeper, websocket_credentials(head), visitor)
         subprotocol = chosen_subprotocol(head)
         conversation: Conversation | None = None
         try:
@@ -274,8 +288,8 @@ class _Server:
         return None
 
 
-def _source_of(transport: trio.SocketStream) -> str:
-    """Return the client's numeric address.
+def _peer_of(transport: trio.SocketStream) -> str:
+    """Return the numeric address of the other end.
 
     Raises:
         OSError: the client has left already.

@@ -21,6 +21,7 @@ from attrs import field, frozen
 
 from edge.demux import Kind, classify
 from edge.errors import StunError, UfragError
+from edge.fleet.owners import FIRST as FIRST_ELSEWHERE
 from edge.poller import Poller
 from edge.routing import frames
 from edge.routing.limits import CheckLimiter
@@ -28,6 +29,7 @@ from edge.routing.peek import is_binding_request, peek_ufrag
 from edge.routing.sockaddr import encode_sockaddr
 from edge.streams.connection import Connection
 from edge.streams.settings import StreamLimits
+from edge.trunk.relaying import RelayTrunk
 
 ACCEPTS_PER_TURN = 16
 ACCEPT_PAUSE = 0.005
@@ -61,6 +63,8 @@ class StreamPlace:
     internal: socket.socket
     transceivers: tuple[tuple[str, int], ...]
     listeners: tuple[socket.socket, ...] = field(factory=tuple)
+    trunk: RelayTrunk | None = None
+    """The way to transceivers of other hosts."""
 
 
 class Streams:
@@ -85,6 +89,8 @@ class Streams:
         self.forwarded = 0
         self.frames = 0
         self.poller = Poller(tick)
+        self.doors: list[_Door] = []
+        """The listeners that are accepted from."""
         self._place = place
         self._limits = limits
         self._owner_of = owner_of
@@ -115,13 +121,19 @@ class Streams:
             return
         for listener in self._place.listeners:
             listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            self.poller.add(_Door(listener, self))
+            self.doors.append(_Door(listener, self))
+            self.poller.add(self.doors[-1])
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.poller.run)
                 nursery.start_soon(self._sweep_often)
         finally:
             self.end()
+
+    def leave(self) -> None:
+        """Accept no connections any more; those that there are go on."""
+        while self.doors:
+            self.poller.remove(self.doors.pop())
 
     def end(self) -> None:
         """Close everything, and tell the transceivers."""
@@ -296,6 +308,9 @@ class Streams:
 
     def _send(self, kind: int, transceiver: int, rows: Sequence[frames.Row]) -> bool:
         place = self._place
+        if transceiver >= FIRST_ELSEWHERE:
+            assert place.trunk is not None  # which has given out the number
+            return place.trunk.send_rows(kind, transceiver, place.index, rows)
         frame = frames.encode_frame(kind, place.index, place.relay, rows)
         try:
             place.internal.sendto(frame, socket.MSG_DONTWAIT, place.transceivers[transceiver])
@@ -323,6 +338,7 @@ class _Door:
     def crash(self, error: Exception) -> None:  # noqa: ARG002 - the poller's signature
         """It does not listen any more: the supervisor takes this worker out."""
         self._streams.poller.remove(self)
+        self._streams.doors.remove(self)
 
 
 def _client(address: tuple[str, int] | tuple[str, int, int, int]) -> bytes:

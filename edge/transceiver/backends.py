@@ -15,6 +15,7 @@ from edge.backend.policy import LinkEnd, LinkSettings
 from edge.backend.realtime import RealtimeDialect
 from edge.backend.realtime_settings import RealtimeSettings
 from edge.backend.twilio import TwilioDialect
+from edge.inspection import MediaFigures
 from edge.machine import Entropy
 from edge.media.dialogue import PlayoutCommand
 from edge.media.endpoint import MediaEndpoint
@@ -29,8 +30,10 @@ from edge.rtp.jitter import JitterLimits
 from edge.signal.formats import MediaPolicy
 from edge.transceiver.driven import Driven
 from edge.transceiver.driver import Driver
+from edge.transceiver.figures import media_figures
 from edge.transceiver.reports import farewell_word
 from edge.transceiver.session import Ended, EndReason, Layer, LayerUp
+from edge.transceiver.tally import Tally
 
 STEADY_DELAY_MIN = 0.02
 """Seconds. With less, half of all packets would be late."""
@@ -100,6 +103,10 @@ class Backend:
     def __init__(self, media: MediaEndpoint) -> None:
         self.media = media
 
+    def figures(self) -> MediaFigures:
+        """Return what the sound has come to so far."""
+        return MediaFigures()
+
     def attach(self, driven: Driven) -> None:
         """The session that the media belongs to is driven now."""
 
@@ -109,7 +116,24 @@ class Backend:
             self.media.close()
 
 
-class LinkedBackend(Backend):
+class DecodedBackend(Backend):
+    """A backend that gets decoded sound; what its path has seen is counted at the end."""
+
+    def __init__(self, path: MediaPath, tally: Tally) -> None:
+        super().__init__(path)
+        self._path = path
+        self._tally = tally
+
+    def figures(self) -> MediaFigures:
+        return media_figures(self._path.statistics(), None)
+
+    def follow(self, event: LayerUp | Ended) -> None:
+        super().follow(event)
+        if isinstance(event, Ended):
+            self._tally.note_media(self._path.statistics())
+
+
+class LinkedBackend(DecodedBackend):
     """A backend behind a link, which lives from the client's first authentic check on.
 
     It is the link's control. What ends the session waits until the worker is out of whatever it is
@@ -126,16 +150,20 @@ class LinkedBackend(Backend):
         now: float,
     ) -> None:
         dialect = _dialect(route)
-        link = Link(dialect, route.link, facts, self, maker.poller)
+        tally = maker.driver.tally
+        link = Link(dialect, route.link, facts, self, maker.poller, tally.links)
         self._link: Link | None = link
-        self._path = maker.path(ssrc, payloads, dialect.format, link, now)
-        super().__init__(self._path)
+        super().__init__(maker.path(ssrc, payloads, dialect.format, link, now), tally)
         self._driver = maker.driver
         self._start = maker.start
         self._token = trio.lowlevel.current_trio_token()
         self._driven: Driven | None = None
         self._made_at = now
         self._started = False
+
+    def figures(self) -> MediaFigures:
+        link = self._link.statistics() if self._link is not None else None
+        return media_figures(self._path.statistics(), link)
 
     def attach(self, driven: Driven) -> None:
         self._driven = driven
@@ -169,6 +197,8 @@ class LinkedBackend(Backend):
     def opened(self) -> None:
         if self._driven is not None:
             elapsed = trio.current_time() - self._made_at
+            if self._driven.backend_up is None:
+                self._driven.backend_up = elapsed
             self._driven.report(LayerUp(Layer.BACKEND, elapsed))
 
     def end(self, end: LinkEnd, detail: str) -> None:  # noqa: ARG002 - the link has logged it
@@ -203,7 +233,7 @@ class BackendMaker:
                 listener = Loopback()
                 path = self.path(ssrc, payloads, LOOPBACK_FORMAT, listener, now, steady=True)
                 listener.join(path)
-                return Backend(path)
+                return DecodedBackend(path, self.driver.tally)
             case _:
                 return LinkedBackend(route, self, ssrc, payloads, facts, now)
 
@@ -221,7 +251,12 @@ class BackendMaker:
         media = self.media
         return MediaPath(
             ssrc,
-            Inbound(payloads, audio_format, _steady(media.jitter) if steady else media.jitter),
+            Inbound(
+                payloads,
+                audio_format,
+                _steady(media.jitter) if steady else media.jitter,
+                self.driver.tally.heard,
+            ),
             Outbound(ssrc, payloads, audio_format, media.playout, self.punctuality, self.entropy),
             listener,
             now,

@@ -1,4 +1,4 @@
-"""One connection between two transceiver workers, and the sockets it is made by.
+"""One connection between two transceiver workers, and the sockets that those of a host make it by.
 
 Every worker listens on a Unix socket that the supervisor holds, so that a successor is found under
 the same name.
@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 QUEUE_BYTES_MAX = 8 << 20
 """What may wait for a worker that does not read; then the connection ends."""
 BACKLOG = 64
+CONNECT_TIME = 2.0
+"""How long it may take to connect."""
 
 _CHUNK_BYTES = 65_536
 
@@ -28,7 +31,7 @@ class NeighbourError(EdgeError):
 
 
 def listen_for_neighbours(directory: Path, workers: int) -> list[socket.socket]:
-    """Open one listener per transceiver worker, in a directory that is ours alone.
+    """Open one listener per transceiver slot, in a directory that is ours alone.
 
     Raises:
         BootError: the directory or a socket in it cannot be made.
@@ -57,11 +60,37 @@ def neighbour_paths(directory: Path, workers: int) -> tuple[str, ...]:
     return tuple(str(directory / f"transceiver-{index}.sock") for index in range(workers))
 
 
+async def connect_to_neighbour(path: str) -> "Channel":
+    """Connect to another worker of this host.
+
+    Raises:
+        NeighbourError: it is not there.
+
+    """
+    try:
+        with trio.fail_after(CONNECT_TIME):
+            stream = await trio.open_unix_socket(path)
+    except (OSError, trio.TooSlowError) as exc:
+        raise NeighbourError(f"cannot connect to {path}") from exc
+    return Channel(stream, wire.LengthFraming())
+
+
+class Framing(Protocol):
+    """How messages stand in a stream. Each end has its own."""
+
+    def frame(self, message: bytes) -> bytes:
+        """Return the bytes that carry a message."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes, return the messages that they complete. Raises EdgeError."""
+
+
 class Channel:
     """One connection, as each end sees it: messages that are sent without waiting."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, framing: Framing) -> None:
         self._stream = stream
+        self._framing = framing
         self._outgoing = bytearray()
         self._more = trio.Event()
         self._scope = trio.CancelScope()
@@ -76,7 +105,7 @@ class Channel:
         """
         if self.ended:
             return
-        self._outgoing += wire.encode_neighbour_message(message)
+        self._outgoing += self._framing.frame(wire.encode_neighbour_message(message))
         self._more.set()
         if len(self._outgoing) > QUEUE_BYTES_MAX:
             logger.error("another worker does not read: giving up the connection to it")
@@ -99,7 +128,6 @@ class Channel:
             await trio.aclose_forcefully(self._stream)
 
     async def _read(self, take: Callable[[bytes], None]) -> None:
-        unframer = wire.Unframer()
         while True:
             try:
                 data = await self._stream.receive_some(_CHUNK_BYTES)
@@ -107,7 +135,7 @@ class Channel:
                 return
             if not data:
                 return
-            for message in unframer.feed(data):
+            for message in self._framing.feed(data):
                 take(message)
 
     async def _write(self) -> None:

@@ -11,7 +11,9 @@ over, whatever valid check is sent from it. Relays are told of every binding the
 its end.
 
 Clients that come over TCP are reached through the relay worker that has their connection: it takes
-the place of a public socket.
+the place of a public socket. So do the public addresses of other hosts' relays (edge/trunk/). Which
+relay has such an address, or one of our own, may change under a call: the way back to a bound
+address is the one by which the latest authentic packet came from there, a check or media.
 
 An exception out of a session ends that session only.
 """
@@ -51,7 +53,9 @@ from edge.transceiver.session import (
     SessionEvent,
     UfragRetired,
 )
+from edge.transceiver.tally import Tally
 from edge.transceiver.verdict import judge, summary
+from edge.trunk.answering import TransceiverTrunk, Way
 from edge.udp import SendBatch
 
 logger = logging.getLogger(__name__)
@@ -79,14 +83,21 @@ class Driver:
         internal: socket.socket,
         relays: Iterable[tuple[str, int]],
         punctuality: Punctuality,
+        trunk: TransceiverTrunk | None = None,
     ) -> None:
         self._internal = internal
+        self._trunk = trunk
+        self._arrival: tuple[int, Way] | None = None
+        """The entrance and the way of the present frame, if it came from another host."""
         self._batches: list[SendBatch | StreamBatch] = [
             SendBatch(one.fileno(), one.family) for one in public
         ]
         """By index of the public socket; behind them the relays, for their TCP clients."""
         self._udp_sockets = len(public)
-        self._bindings: list[dict[bytes, _Binding]] = [{} for _ in public]
+        self._bindings: dict[int, dict[bytes, _Binding]] = {
+            index: {} for index in range(len(public))
+        }
+        """By public socket, TCP clients' relay or entrance of other hosts."""
         self.trust(relays)
         self._sessions: dict[Driven, None] = {}
         self._by_ufrag: dict[bytes, Driven] = {}
@@ -96,6 +107,7 @@ class Driver:
         """Clients of the present frame that a relay takes for ours, and that are not."""
         self._timers: list[tuple[float, int, Driven]] = []
         self._timer_order = itertools.count()
+        self._numbers = itertools.count(1)
         self._pacer = Pacer(
             punctuality, trio.current_time, self._send_media, self._flush, self._crash_now
         )
@@ -107,8 +119,14 @@ class Driver:
         self.ended: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
         """Ended sessions by what became of them."""
+        self.tally = Tally()
+        """What all sessions count together."""
+        self.ways_turned = 0
+        """How often a bound address was found behind another relay than before."""
         self.packets_received = 0
         self.packets_sent = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
         self.reached_media = 0
 
     def __len__(self) -> int:
@@ -128,10 +146,11 @@ class Driver:
                 batch.relay = relay
             elif index < frames.SOCKETS_MAX:
                 self._batches.append(StreamBatch(self._internal, relay, index))
-                self._bindings.append({})
+                self._bindings[index] = {}
 
     def add(self, driven: Driven, now: float) -> None:
         """Take over a new session."""
+        driven.number = next(self._numbers)
         self._sessions[driven] = None
         self._by_ufrag.update(dict.fromkeys(driven.ufrags, driven))
         self.empty = trio.Event()
@@ -157,6 +176,10 @@ class Driver:
         for driven in list(self._sessions):
             self.end(driven, reason, now)
 
+    def sessions(self) -> Iterable[Driven]:
+        """Return all sessions, the oldest first."""
+        return self._sessions
+
     def sessions_by_key(self) -> Counter[int]:
         """Count the sessions by the routing keys that sealed their ufrags.
 
@@ -169,17 +192,38 @@ class Driver:
         total = Counter(self.drops)
         for batch in self._batches:
             total.update(batch.drops)
+        if self._trunk is not None:
+            total.update(self._trunk.all_drops())
         return total
 
     def receive_frame(self, data: memoryview, source: tuple[str, int], now: float) -> None:
         """Feed one frame's rows to their sessions and send what comes of it."""
         frame = self._decode(data, source)
-        if frame is None:
+        if frame is not None:
+            self._take_frame(frame, source, now)
+
+    def receive_sealed(self, data: memoryview, source: tuple[str, int], now: float) -> None:
+        """Do the same with what comes from another host."""
+        assert self._trunk is not None  # its socket is where this comes from
+        arrival = self._trunk.open(data, source)
+        if arrival is None:
             return
+        way, frame = arrival
+        self._bindings.setdefault(frame.socket, {})
+        self._arrival = frame.socket, way
+        try:
+            self._take_frame(frame, way, now)
+        finally:
+            self._arrival = None
+
+    def _take_frame(self, frame: frames.Frame, source: tuple[str, int] | Way, now: float) -> None:
+        """Feed a frame's rows to their sessions. ``source``: the relay that notices go back to."""
+        way = source if isinstance(source, Way) else None
         if frame.kind == frames.CLOSED:
-            self._forget(frame, now)
+            self._forget(frame, way, now)
             return
         self.packets_received += len(frame.rows)
+        self.bytes_received += sum(len(row.payload) for row in frame.rows)
         touched: dict[Driven, None] = {}
         asked: list[tuple[bytes, Driven, Address]] = []
         for row in frame.rows:
@@ -188,6 +232,8 @@ class Driver:
                 continue
             driven, address = found
             session = driven.session
+            strays = (driven.ways or way) and driven.ways.get(address) is not way
+            heard_at = session.heard_at(address) if strays else None
             if row.flags & frames.UNCONFIRMED:
                 asked.append((row.client, driven, address))
             try:
@@ -195,6 +241,8 @@ class Driver:
             except Exception as exc:  # noqa: BLE001 - the crash scope of a session
                 self._crash(driven, exc, now)
                 continue
+            if strays and session.heard_at(address) != heard_at:
+                self._turn(driven, address, way)
             if session.pending or (answer is None and not is_media(row.payload)):
                 touched[driven] = None
             elif answer is None:
@@ -273,14 +321,15 @@ class Driver:
         batch = self._batches[public_socket]
         return frozenset({batch.relay}) if isinstance(batch, StreamBatch) else self._relays
 
-    def _forget(self, frame: frames.Frame, now: float) -> None:
-        """Unbind clients whose connections have ended. Their sessions may have other ways."""
+    def _forget(self, frame: frames.Frame, way: Way | None, now: float) -> None:
+        """Unbind clients whose connections have ended. Their sessions may have other addresses."""
         table = self._bindings[frame.socket]
         for row in frame.rows:
-            binding = table.pop(row.client, None)
-            if binding is not None:
+            binding = table.get(row.client)
+            if binding is not None and binding.driven.ways.get(binding.address) is way:
                 driven, address = binding.driven, binding.address
-                del driven.addresses[address]
+                del table[row.client], driven.addresses[address]
+                driven.ways.pop(address, None)
                 self._guard(driven, partial(driven.session.forget, address), now)
 
     def _find(self, public_socket: int, row: frames.Row) -> tuple[Driven, Address] | None:
@@ -323,7 +372,11 @@ class Driver:
             self.drops["unknown-session"] += 1
             return
         self.drops["ufrag-expired"] += 1
-        logger.info("session %s: its first check came after it had been given up", late)
+        logger.info(
+            "session %s: its first check came after it had been given up",
+            late,
+            extra={"session_id": late},
+        )
 
     def _note_given_up(self, ufrag: bytes, session: str) -> None:
         if len(self._given_up) >= GIVEN_UP_MAX:
@@ -365,8 +418,12 @@ class Driver:
         client = driven.addresses.get(destination)
         if client is None:
             client = encode_sockaddr(destination.host, destination.port)
-        self._batches[destination.socket].add(payload, client)
+            way = self._way_of(destination.socket)
+        else:
+            way = driven.ways.get(destination) if driven.ways else None
+        (way or self._batches[destination.socket]).add(payload, client)
         self.packets_sent += 1
+        self.bytes_sent += len(payload)
 
     def _take_event(self, driven: Driven, event: SessionEvent) -> None:
         match event:
@@ -376,15 +433,35 @@ class Driver:
                 retired = ufrag.encode()
                 if driven.ufrags.pop(retired, None) is not None:
                     del self._by_ufrag[retired]
-            case LayerUp(layer):
+            case LayerUp(layer, elapsed):
                 if layer is Layer.MEDIA:
                     self.reached_media += 1
+                self.tally.setup[layer].note(elapsed - driven.up_after)
+                driven.up_after = elapsed
                 driven.report(event)
             case Ended():
                 self._remove(driven, event)
                 driven.report(event)
             case _:
                 assert_never(event)
+
+    def _way_of(self, public_socket: int) -> Way | None:
+        """Return the way to an address that nothing is known of; None: this host's own."""
+        if self._arrival is not None and self._arrival[0] == public_socket:
+            return self._arrival[1]
+        if public_socket < frames.SOCKETS_MAX or self._trunk is None:
+            return None
+        return self._trunk.latest(public_socket)
+
+    def _turn(self, driven: Driven, address: Address, way: Way | None) -> None:
+        """Use another way back to an address: something authentic came from there by it."""
+        if address not in driven.addresses:
+            return
+        if way is None:
+            del driven.ways[address]
+        else:
+            driven.ways[address] = way
+        self.ways_turned += 1
 
     def _bind(self, driven: Driven, address: Address) -> None:
         table = self._bindings[address.socket]
@@ -395,13 +472,17 @@ class Driver:
                 self.drops["address-conflict"] += 1
                 return
             del held.driven.addresses[address]
+            held.driven.ways.pop(address, None)
         if len(driven.addresses) >= BINDINGS_MAX:
             oldest = next(iter(driven.addresses))
             evicted = driven.addresses.pop(oldest)
             del self._bindings[oldest.socket][evicted]
-            self._release(oldest.socket, [evicted])
+            self._release(oldest.socket, driven.ways.pop(oldest, None), [evicted])
         table[client] = _Binding(driven, address)
         driven.addresses[address] = client
+        way = self._way_of(address.socket)
+        if way is not None:
+            driven.ways[address] = way
 
     def _remove(self, driven: Driven, end: Ended) -> None:
         if driven not in self._sessions:
@@ -412,17 +493,27 @@ class Driver:
             del self._by_ufrag[ufrag]
             if verdict is Verdict.NO_CHECK:
                 self._note_given_up(ufrag, driven.id)
-        logger.info("session %s ended: %s", driven.id, summary(end.reason, end.statistics))
+        logger.info(
+            "session %s ended: %s",
+            driven.id,
+            summary(end.reason, end.statistics),
+            extra={
+                "session_id": driven.id,
+                "verdict": verdict.value,
+                "reason": end.reason.value,
+            },
+        )
         self.ended[end.reason.value] += 1
         self.verdicts[verdict.value] += 1
         self.drops.update(driven.session.statistics().drops)
-        released: defaultdict[int, list[bytes]] = defaultdict(list)
+        released: defaultdict[tuple[int, Way | None], list[bytes]] = defaultdict(list)
         for address, client in driven.addresses.items():
             del self._bindings[address.socket][client]
-            released[address.socket].append(client)
+            released[address.socket, driven.ways.get(address)].append(client)
         driven.addresses.clear()
-        for public_socket, clients in released.items():
-            self._release(public_socket, clients)
+        driven.ways.clear()
+        for (public_socket, way), clients in released.items():
+            self._release(public_socket, way, clients)
         self._forget_timers(driven)
         if not self._sessions:
             self.empty.set()
@@ -435,7 +526,10 @@ class Driver:
         self._pacer.forget(driven)
 
     def _confirm(
-        self, public_socket: int, relay: tuple[str, int], asked: list[tuple[bytes, Driven, Address]]
+        self,
+        public_socket: int,
+        relay: tuple[str, int] | Way,
+        asked: list[tuple[bytes, Driven, Address]],
     ) -> None:
         """Tell the relay which of the clients it asked about have authenticated.
 
@@ -453,14 +547,19 @@ class Driver:
                 clients.append(client)
         self._notify(frames.CONFIRM, public_socket, relay, clients)
 
-    def _release(self, public_socket: int, clients: list[bytes]) -> None:
+    def _release(self, public_socket: int, way: Way | None, clients: list[bytes]) -> None:
         """Tell the relays that these clients are nobody's here any more."""
         for relay in self._relays_of(public_socket):
             self._notify(frames.RELEASE, public_socket, relay, clients)
+        if way is not None:
+            way.notify(frames.RELEASE, clients)
 
     def _notify(
-        self, kind: int, public_socket: int, relay: tuple[str, int], clients: list[bytes]
+        self, kind: int, public_socket: int, relay: tuple[str, int] | Way, clients: list[bytes]
     ) -> None:
+        if isinstance(relay, Way):
+            relay.notify(kind, clients)
+            return
         for start in range(0, len(clients), frames.NOTICE_ROWS_MAX):
             part = clients[start : start + frames.NOTICE_ROWS_MAX]
             rows = (frames.Row(client, 0, b"") for client in part)
@@ -473,6 +572,8 @@ class Driver:
     def _flush(self) -> None:
         for batch in self._batches:
             batch.flush()
+        if self._trunk is not None:
+            self._trunk.flush()
 
     # Time and trouble
 
@@ -497,7 +598,8 @@ class Driver:
 
     def _crash(self, driven: Driven, error: Exception, now: float) -> None:
         """End a session whose state is unknown, with a goodbye if it still can."""
-        logger.error("session %s crashed", driven.id, exc_info=error)
+        extra = {"session_id": driven.id}
+        logger.error("session %s crashed", driven.id, exc_info=error, extra=extra)
         with suppress(Exception):
             driven.session.end(EndReason.CRASHED, now)
             self._pump(driven)

@@ -23,6 +23,7 @@ from collections import deque
 
 from attrs import frozen
 
+from edge.fleet.states import HostState
 from edge.media.punctuality import BUCKETS, ON_TIME, PunctualityStatistics
 
 PUBLISH_INTERVAL = 0.25
@@ -52,6 +53,12 @@ class Load:
     draining: bool = False
     """It takes no new sessions any more."""
 
+    def room(self, on_time_min: float) -> int:
+        """Return how many more sessions it takes now, if it is to be as punctual as that."""
+        if self.draining or self.on_time_ratio < on_time_min:
+            return 0
+        return max(self.sessions_max - self.sessions, 0)
+
 
 def load_table_bytes(workers: int) -> int:
     """Return the size of the table of so many workers."""
@@ -76,6 +83,16 @@ class LoadTable:
         at = worker * _SLOT_BYTES
         self._memory[at : at + _SLOT_BYTES] = checked + _CHECKSUM.pack(zlib.crc32(checked))
 
+    def clear(self, worker: int) -> None:
+        """Empty a slot whose worker has ended for good."""
+        at = worker * _SLOT_BYTES
+        self._memory[at : at + _SLOT_BYTES] = bytes(_SLOT_BYTES)
+
+    def is_empty(self, worker: int) -> bool:
+        """Whether nobody works in a slot. One whose worker has crashed is not empty."""
+        at = worker * _SLOT_BYTES
+        return not any(self._memory[at : at + _SLOT_BYTES])
+
     def read(self, worker: int, now: float) -> Load | None:
         """Return a worker's load; None if it has none that is fresh and whole."""
         at = worker * _SLOT_BYTES
@@ -89,6 +106,20 @@ class LoadTable:
                     return None
                 return Load(sessions, sessions_max, on_time_ratio, bool(draining))
         return None
+
+
+def host_state(table: LoadTable, now: float, on_time_min: float, *, relays: int = 0) -> HostState:
+    """Return what the workers of the host have together. Those that drain count for nothing."""
+    loads = [each for slot in range(table.workers) if (each := table.read(slot, now)) is not None]
+    taking = [each for each in loads if not each.draining]
+    return HostState(
+        sessions=sum(each.sessions for each in taking),
+        sessions_max=sum(each.sessions_max for each in taking),
+        room=sum(each.room(on_time_min) for each in taking),
+        on_time_ratio=min((each.on_time_ratio for each in taking), default=1.0),
+        draining=bool(loads) and not taking,
+        relays=relays,
+    )
 
 
 class OnTimeWindow:

@@ -1,10 +1,12 @@
-"""What the transceiver workers of a host tell each other about sessions, as bytes on a stream.
+"""What transceiver workers tell each other about sessions, as bytes on a stream.
 
 One worker, the *accepting* one, has the client's signaling, another one owns the session. A
 connection goes from the former to the latter. Requests are numbered by the accepting worker, each
 ``Open`` and ``Attach`` also names by its number the attachment that it makes: what is said about it
-later, and what the session reports to it, carries that number. Messages are MessagePack behind
-their length, four bytes in network order.
+later, and what the session reports to it, carries that number. Messages are MessagePack. Between
+the workers of a host they stand behind their length, four bytes in network order; between hosts
+they are sealed (edge/fleet/secure.py). The two ends may be of different versions: fields that one
+does not know are ignored, and those that it misses have defaults.
 """
 
 from typing import Literal
@@ -13,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from edge.errors import LocalProtocolError
+from edge.fleet.states import HostState
 from edge.signal.host import SessionRequest, StateReport
 from edge.signal.messages import ByeReason
 
@@ -102,19 +105,27 @@ class Told(Struct, frozen=True, tag="told"):
 
 Request = Open | Attach | Restart
 ToOwner = Open | Attach | Restart | Close | Detach
+ToHost = ToOwner | HostState
 Reply = Opened | Answered | Refused
 ToAccepting = Opened | Answered | Refused | Told
 
 _encoder = msgspec.msgpack.Encoder()
 _to_owner: msgspec.msgpack.Decoder[ToOwner] = msgspec.msgpack.Decoder(ToOwner)
+_to_host: msgspec.msgpack.Decoder[ToHost] = msgspec.msgpack.Decoder(ToHost)
 _to_accepting: msgspec.msgpack.Decoder[ToAccepting] = msgspec.msgpack.Decoder(ToAccepting)
 
 
-class Unframer:
-    """Cuts a stream into messages. It holds one incomplete message at most."""
+class LengthFraming:
+    """Puts lengths before messages, and cuts a stream into messages again.
+
+    It holds one incomplete message at most.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+
+    def frame(self, message: bytes) -> bytes:
+        return len(message).to_bytes(_LENGTH_BYTES) + message
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes, return the messages that they complete.
@@ -141,7 +152,7 @@ class Unframer:
 
 
 def encode_neighbour_message(message: ToOwner | ToAccepting) -> bytes:
-    """Encode a message with its length.
+    """Encode a message, without its length.
 
     Raises:
         LocalProtocolError: it is too long, or has text that is none.
@@ -153,14 +164,28 @@ def encode_neighbour_message(message: ToOwner | ToAccepting) -> bytes:
         raise LocalProtocolError("a message between workers with a lone surrogate") from exc
     if len(body) > MESSAGE_BYTES_MAX:
         raise LocalProtocolError(f"a message of {len(body)} bytes between workers")
-    return len(body).to_bytes(_LENGTH_BYTES) + body
+    return body
 
 
-def decode_to_owner(data: bytes) -> ToOwner:
-    """Raises msgspec.DecodeError: only if our two ends disagree, so it is a bug."""
-    return _to_owner.decode(data)
+def decode_to_owner(data: bytes) -> ToOwner | None:
+    """Decode a message. None: it is one that only the other end's version knows."""
+    try:
+        return _to_owner.decode(data)
+    except msgspec.DecodeError:
+        return None
 
 
-def decode_to_accepting(data: bytes) -> ToAccepting:
-    """Raises msgspec.DecodeError: only if our two ends disagree, so it is a bug."""
-    return _to_accepting.decode(data)
+def decode_to_host(data: bytes) -> ToHost | None:
+    """Decode what another host asks or tells. None: as ``decode_to_owner``."""
+    try:
+        return _to_host.decode(data)
+    except msgspec.DecodeError:
+        return None
+
+
+def decode_to_accepting(data: bytes) -> ToAccepting | None:
+    """Decode a message. None: as ``decode_to_owner``."""
+    try:
+        return _to_accepting.decode(data)
+    except msgspec.DecodeError:
+        return None

@@ -1,20 +1,23 @@
 """The accepting worker's end of the internal channel: sessions that other workers own.
 
-A worker connects to another one when it first needs it. What one end sends is read in order there,
-and carried out at once. If a connection ends, so has the owner, and its sessions with it: their
-signaling is told.
+A worker connects to another one, or to another host, when it first needs it. What one end sends is
+read in order there. If the connection to a worker of the same host ends, so has that one, and its
+sessions with it: their signaling is told. The connection to another host may have ended with a
+worker that only passed things on, so its sessions are looked for once more before they are lost.
 """
 
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 from attrs import define, field
 
-from edge.errors import AccessError, LocalProtocolError, SdpError, SignalError
+from edge.errors import AccessError, FleetError, LocalProtocolError, SdpError, SignalError
+from edge.process import leaves
 from edge.signal.host import Report, SessionRequest, StateReport
-from edge.signal.messages import Bye, ByeReason, Error, ErrorCode
+from edge.signal.messages import Bye, ByeReason, Error, ErrorCode, Layer, State
 from edge.signal.sdp import SdpReason
 from edge.transceiver import neighbour_messages as wire
 from edge.transceiver.channel import Channel, NeighbourError
@@ -28,19 +31,44 @@ REQUESTS_MAX = 1000
 """Requests to one worker that are not answered yet."""
 
 
-class Neighbour:
-    """Another worker of the host. ``start`` runs the task of a connection to it."""
+Start = Callable[[Callable[[], Awaitable[object]]], None]
+"""Runs a task."""
 
-    def __init__(self, path: str, start: Callable[[Callable[[], Awaitable[object]]], None]) -> None:
-        self._path = path
+OWNER_FAILED = Bye(
+    reason=ByeReason.INTERNAL,
+    message="the session failed because of a fault of this server",
+)
+
+
+class Neighbour:
+    """Another worker of the host, or another host.
+
+    ``connect`` makes a connection to it, or raises NeighbourError; ``start`` runs its task. With
+    ``regains``, sessions are looked for once more over a new connection when one has ended. What is
+    not found is told the ``loss``.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Channel]],
+        start: Start,
+        *,
+        regains: bool = False,
+        loss: Bye = OWNER_FAILED,
+    ) -> None:
+        self._connect = connect
         self._start = start
+        self._regains = regains
+        self._loss = loss
         self._connecting = trio.Lock()
         self._end: _AcceptingEnd | None = None
+        self._regaining: dict[RemoteSession, None] = {}
 
     @property
     def sessions(self) -> int:
         """What this worker is attached to there."""
-        return len(self._end.sessions) if self._end is not None else 0
+        attached = len(self._end.sessions) if self._end is not None else 0
+        return attached + len(self._regaining)
 
     async def open_session(self, request: SessionRequest, report: Report) -> "RemoteSession":
         """``SessionHost.open_session`` on that worker.
@@ -65,14 +93,28 @@ class Neighbour:
     async def _connected(self) -> "_AcceptingEnd":
         async with self._connecting:
             if self._end is None or self._end.channel.ended:
-                try:
-                    with trio.fail_after(REPLY_TIME):
-                        stream = await trio.open_unix_socket(self._path)
-                except (OSError, trio.TooSlowError) as exc:
-                    raise NeighbourError(f"cannot connect to {self._path}") from exc
-                self._end = _AcceptingEnd(Channel(stream))
+                self._end = _AcceptingEnd(await self._connect(), self._lose)
                 self._start(self._end.run)
             return self._end
+
+    def _lose(self, session: "RemoteSession") -> None:
+        """Take a session whose connection has ended."""
+        if session in self._regaining:
+            return  # whoever looks for it finds out
+        if not self._regains or not session.id:
+            session.tell(self._loss)
+            return
+        self._regaining[session] = None
+        self._start(partial(self._regain, session))
+
+    async def _regain(self, session: "RemoteSession") -> None:
+        try:
+            end = await self._connected()
+            await end.adopt(session)
+        except (NeighbourError, SignalError):
+            session.tell(self._loss)
+        finally:
+            del self._regaining[session]
 
 
 @define(eq=False)
@@ -83,8 +125,9 @@ class _Awaited:
 
 
 class _AcceptingEnd:
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, lose: Callable[["RemoteSession"], None]) -> None:
         self.channel = channel
+        self._lose = lose
         self.sessions: dict[int, RemoteSession] = {}
         self._numbers = itertools.count(1)
         self._awaited: dict[int, _Awaited] = {}
@@ -96,13 +139,16 @@ class _AcceptingEnd:
         """Run the connection to its end, and tell everybody of it."""
         try:
             await self.channel.run(self._take)
+        except* FleetError as group:
+            logger.warning("a connection to another host has failed: %s", leaves(group)[0])
         except* Exception:
             logger.exception("the connection to another worker has failed")
         finally:
             for awaited in self._awaited.values():
                 awaited.came.set()
-            for session in list(self.sessions.values()):
-                session.lose()
+            lost, self.sessions = self.sessions, {}
+            for session in lost.values():
+                self._lose(session)
 
     async def attach(
         self, request: wire.Open | wire.Attach, report: Report | None
@@ -123,6 +169,23 @@ class _AcceptingEnd:
         session.id, session.secret = opened.session, opened.secret
         session.answer_sdp = opened.answer_sdp
         return session
+
+    async def adopt(self, session: "RemoteSession") -> None:
+        """Attach to a session that was reached over another connection.
+
+        Raises:
+            SignalError, NeighbourError: it is not there any more.
+
+        """
+        number = self.new_number()
+        session.move(self, number)
+        try:
+            await self.request(wire.Attach(number, session.id, None, session.takes_reports))
+        except BaseException:
+            self.sessions.pop(number, None)
+            self.channel.send(wire.Detach(number))
+            raise
+        session.farewell_again()
 
     async def request(self, request: wire.Request) -> wire.Opened | wire.Answered:
         """Ask the owner something and wait for what it says.
@@ -161,6 +224,8 @@ class _AcceptingEnd:
     def _take(self, data: bytes) -> None:
         message = wire.decode_to_accepting(data)
         match message:
+            case None:
+                return
             case wire.Told(number, report):
                 if (session := self.sessions.get(number)) is not None:
                     session.tell(report)
@@ -179,22 +244,35 @@ class RemoteSession:
         self.answer_sdp = ""
         self._end = end
         self._number = number
+        self.takes_reports = report is not None
         self._reports = HeldReports(report or _ignore)
+        self._states: dict[Layer, State] = {}
         self._over = False
+        self._farewell: Callable[[int], wire.Close | wire.Detach] | None = None
 
     def begin(self) -> None:
         """Let the reports flow."""
         self._reports.release()
 
     def tell(self, report: StateReport) -> None:
-        if isinstance(report, Bye | Error):
+        if isinstance(report, State):
+            if self._states.get(report.layer) == report:  # told again when it was regained
+                return
+            self._states[report.layer] = report
+        elif isinstance(report, Bye | Error):
             self._leave()
         self._reports.tell(report)
 
-    def lose(self) -> None:
-        """Its owner has died."""
-        text = "the session failed because of a fault of this server"
-        self.tell(Bye(reason=ByeReason.INTERNAL, message=text))
+    def move(self, end: _AcceptingEnd, number: int) -> None:
+        """Reach its owner over another connection from now on."""
+        self._end, self._number = end, number
+        end.sessions[number] = self
+
+    def farewell_again(self) -> None:
+        """Say to the owner what it could not hear while there was no connection."""
+        if self._farewell is not None:
+            self._leave()
+            self._end.channel.send(self._farewell(self._number))
 
     async def restart(self, offer_sdp: str) -> str:
         if self._over:
@@ -211,16 +289,20 @@ class RemoteSession:
         return answered.answer_sdp
 
     def close(self, reason: ByeReason) -> None:
-        self._stop(wire.Close(self._number, reason))
+        self._stop(partial(wire.Close, reason=reason))
 
     def detach(self) -> None:
-        self._stop(wire.Detach(self._number))
+        self._stop(wire.Detach)
 
-    def _stop(self, farewell: wire.Close | wire.Detach) -> None:
-        if not self._over:
-            self._leave()
-            self._reports.stop()
-            self._end.channel.send(farewell)
+    def _stop(self, farewell: Callable[[int], wire.Close | wire.Detach]) -> None:
+        if self._over:
+            return
+        self._leave()
+        self._reports.stop()
+        if self._end.channel.ended:
+            self._farewell = farewell
+        else:
+            self._end.channel.send(farewell(self._number))
 
     def _leave(self) -> None:
         self._over = True

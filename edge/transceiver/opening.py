@@ -3,6 +3,7 @@
 import os
 import secrets
 import time
+from functools import lru_cache
 
 import trio
 from attrs import define, evolve
@@ -24,7 +25,7 @@ from edge.signal.messages import ErrorCode
 from edge.signal.renegotiation import answer_again
 from edge.signal.sdp import Setup, decode_offer
 from edge.transceiver.backends import BackendMaker, policy_for
-from edge.transceiver.driven import Driven
+from edge.transceiver.driven import Description, Driven
 from edge.transceiver.driver import Driver
 from edge.transceiver.reports import reports
 from edge.transceiver.session import Ended, EndReason, LayerUp, Peer, Session
@@ -32,6 +33,8 @@ from edge.transceiver.settings import TransceiverSettings
 
 IDENTITY_LIFETIME = 24 * 3600.0
 """How long one certificate is used for new sessions."""
+CANDIDATE_LISTS_MAX = 256
+"""That are kept for the next client with the same relays."""
 
 
 class SessionMaker:
@@ -44,10 +47,7 @@ class SessionMaker:
         self._driver = driver
         self._backends = backends
         self._wall_offset = time.time() - trio.current_time()
-        self._candidates = tuple(
-            encode_candidate(candidate)
-            for candidate in host_candidates(settings.advertised, settings.advertised_tcp)
-        )
+        self._candidates = lru_cache(maxsize=CANDIDATE_LISTS_MAX)(self._encode_candidates)
         self.use_key(settings.routing_key)
         self._renew_identity()
         self.opened = 0
@@ -56,7 +56,7 @@ class SessionMaker:
         """Seal new ufrags with this key."""
         self._key_id = key.id
         settings = self._settings
-        self._issuer = UfragIssuer(settings.cluster, settings.index, key, os.urandom)
+        self._issuer = UfragIssuer(settings.cluster, settings.number, key, os.urandom)
 
     def make(self, request: SessionRequest, report: Report) -> "OpenSession":
         """Answer an offer with a new session.
@@ -85,14 +85,14 @@ class SessionMaker:
                 ufrag=local.ufrag,
                 password=local.password,
                 fingerprint=self._fingerprint,
-                candidates=self._candidates,
+                candidates=self._candidates(request.relays),
                 session_id=int.from_bytes(os.urandom(8)) >> 1,
                 ssrc=ssrc,
                 cname=cname,
             ),
             policy,
         )
-        session_id = f"{settings.cluster}.{settings.index}.{secrets.token_urlsafe(12)}"
+        session_id = f"{settings.cluster}.{settings.number}.{secrets.token_urlsafe(12)}"
         payloads = _payload_types(answer.remote)
         facts = SessionFacts(session_id, route_name, payloads.codec, request.metadata)
         backend = self._backends.make(route, ssrc, payloads, facts, now)
@@ -106,6 +106,7 @@ class SessionMaker:
             wall_offset=self._wall_offset,
             entropy=os.urandom,
             now=now,
+            quality=self._driver.tally.quality,
         )
 
         def tell(event: LayerUp | Ended) -> None:
@@ -113,7 +114,14 @@ class SessionMaker:
             for each in reports(event, trio.current_time() - now):
                 report(each)
 
-        driven = Driven(session_id, local.ufrag.encode(), session, tell, self._key_id)
+        driven = Driven(
+            session_id,
+            local.ufrag.encode(),
+            session,
+            tell,
+            self._key_id,
+            description=Description(route_name, payloads.codec.value, now, backend.figures),
+        )
         backend.attach(driven)
         self._driver.add(driven, now)
         self.opened += 1
@@ -144,6 +152,12 @@ class SessionMaker:
     def _issue_credentials(self, now: float) -> Credentials:
         ufrag = self._issuer.issue(now + self._wall_offset)
         return Credentials(ufrag, derive_password(self._settings.password_key, ufrag))
+
+    def _encode_candidates(self, relays: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+        """Return the lines for an answer. By TCP the host's own relays alone can be reached."""
+        settings = self._settings
+        found = host_candidates(relays or settings.advertised, settings.advertised_tcp)
+        return tuple(encode_candidate(candidate) for candidate in found)
 
     def _renew_identity(self) -> None:
         """Make a new certificate; sessions that run keep theirs."""

@@ -42,8 +42,8 @@ class Pacer:
         self._crash = crash
         self._heap: list[tuple[float, int, Driven]] = []
         self._order = itertools.count()
-        self._unsent: list[float] = []
-        """When the queued packets should have left."""
+        self._unsent: list[tuple[float, Driven]] = []
+        """When the queued packets should have left, and whose they are."""
 
     def next_wake(self) -> float:
         """When ``fire`` wants to be called next."""
@@ -95,14 +95,16 @@ class Pacer:
             paced = session.send_media(now)
             if paced is not None:
                 self._send(driven, paced.packet)
-                self._unsent.append(paced.due)
+                self._unsent.append((paced.due, driven))
         self.schedule(driven, math.nextafter(now, math.inf))
 
     def _send_queued(self) -> float:
         """Send, count how late each packet was, and return the time."""
         self._flush()
         now = self._clock()
-        for due in self._unsent:
-            self._punctuality.note(now - due)
+        for due, driven in self._unsent:
+            lateness = now - due
+            self._punctuality.note(lateness)
+            driven.note_lateness(lateness)
         self._unsent.clear()
         return now

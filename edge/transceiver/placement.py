@@ -9,8 +9,9 @@ Sessions that were asked for and are not opened yet count, so that a burst of of
 from collections import Counter
 from collections.abc import Callable, Collection
 
+from edge.fleet.states import HostState
 from edge.media.punctuality import PunctualityStatistics
-from edge.transceiver.load import Load, LoadTable, OnTimeWindow
+from edge.transceiver.load import Load, LoadTable, OnTimeWindow, host_state
 
 
 class Placement:
@@ -36,13 +37,17 @@ class Placement:
         self._sessions = 0
         self._on_time = OnTimeWindow()
         self.draining = False
+        """It takes no new sessions, any more or yet."""
+        self.paused = False
+        """The operator wants no new sessions here."""
         self.pending: Counter[int] = Counter()
         """Sessions that this worker has asked for, by the worker that is to open them."""
 
     @property
     def load(self) -> Load:
         """Return the load of the worker itself."""
-        return Load(self._sessions, self._sessions_max, self._on_time.ratio, draining=self.draining)
+        draining = self.draining or self.paused
+        return Load(self._sessions, self._sessions_max, self._on_time.ratio, draining=draining)
 
     @property
     def has_room(self) -> bool:
@@ -64,6 +69,24 @@ class Placement:
         self.draining = True
         self._publish()
 
+    def open(self) -> None:
+        """Take new sessions, and tell everybody."""
+        self.draining = False
+        self._publish()
+
+    def has_worker(self, worker: int) -> bool:
+        """Whether a worker is to be expected in a slot, even if it does not answer now."""
+        return 0 <= worker < self._table.workers and not self._table.is_empty(worker)
+
+    def pause(self, *, paused: bool) -> None:
+        """Take no new sessions for as long as that is wanted, and tell everybody."""
+        self.paused = paused
+        self._publish()
+
+    def of_host(self) -> HostState:
+        """Return what the workers of the host have together."""
+        return host_state(self._table, self._clock(), self._on_time_min)
+
     def choose(self, tried: Collection[int]) -> int | None:
         """Return the worker to ask, none of those ``tried``; None if nobody is left."""
         best: tuple[float, int] | None = None
@@ -81,11 +104,7 @@ class Placement:
         return best[1] if best is not None else None
 
     def _takes_more(self, load: Load) -> bool:
-        return (
-            not load.draining
-            and load.sessions < load.sessions_max
-            and load.on_time_ratio >= self._on_time_min
-        )
+        return load.room(self._on_time_min) > 0
 
     def _publish(self) -> None:
         self._table.publish(self._worker, self.load, self._clock())

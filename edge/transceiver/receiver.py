@@ -1,4 +1,6 @@
-"""Reads a transceiver's frames from its internal socket, at the right moments.
+"""Reads a transceiver's frames from its internal sockets, at the right moments.
+
+One socket is for the relays of this host, another one for those of other hosts, if there are any.
 
 To wait for readiness through Trio costs as much processor time as to echo three packets, so a busy
 worker cannot afford it for every frame. When frames come faster than one per ``TICK``, the loop
@@ -11,9 +13,10 @@ The sleep is the thread's, as Trio's has a granularity of 1 ms and the price of 
 """
 
 import errno
+import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -36,7 +39,7 @@ Tick = Callable[[float], None]
 
 
 class FrameReceiver:
-    """Feeds the frames of one socket to a function.
+    """Feeds the frames of one socket to a function, and those of ``further`` sockets to theirs.
 
     ``tick`` is called with the time at every look of a busy worker, when other tasks may not get
     their turn in time. ``sleep`` blocks the thread for so many seconds; tests pass their own.
@@ -48,9 +51,14 @@ class FrameReceiver:
         feed: Feed,
         tick: Callable[[float], None],
         sleep: Callable[[float], None] = time.sleep,
+        further: Sequence[tuple[socket.socket, Feed]] = (),
     ) -> None:
-        self._internal = internal
-        self._feed = feed
+        self._sources = ((internal, feed), *further)
+        self._ready: socket.socket | select.epoll = internal
+        if further:
+            self._ready = select.epoll()
+            for one, _ in self._sources:
+                self._ready.register(one.fileno(), select.EPOLLIN)
         self._tick = tick
         self._sleep = sleep
         self._buffer = bytearray(FRAME_BYTES_MAX)
@@ -67,7 +75,7 @@ class FrameReceiver:
         while True:
             began_at, count = trio.current_time(), 0
             while count < BUSY_FRAMES:
-                await trio.lowlevel.wait_readable(self._internal)
+                await trio.lowlevel.wait_readable(self._ready)
                 count += self._take()
             if trio.current_time() - began_at < BUSY_FRAMES * TICK:
                 return
@@ -87,10 +95,13 @@ class FrameReceiver:
 
     def _take(self, tick: Tick | None = None) -> int:
         """Take the frames that are there; return how many. ``tick`` is called in between."""
+        return sum(self._take_from(one, feed, tick) for one, feed in self._sources)
+
+    def _take_from(self, internal: socket.socket, feed: Feed, tick: Tick | None) -> int:
         ticked_at = trio.current_time()
         for count in range(FRAMES_AT_ONCE):
             try:
-                size, source = self._internal.recvfrom_into(self._buffer, 0, socket.MSG_DONTWAIT)
+                size, source = internal.recvfrom_into(self._buffer, 0, socket.MSG_DONTWAIT)
             except OSError as exc:
                 if exc.errno not in (errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED):
                     raise
@@ -99,5 +110,5 @@ class FrameReceiver:
             if tick is not None and now - ticked_at >= TICK:
                 tick(now)
                 ticked_at = trio.current_time()
-            self._feed(self._view[:size], source[:2], now)
+            feed(self._view[:size], source[:2], now)
         return FRAMES_AT_ONCE

@@ -16,7 +16,7 @@ from attrs import define, field
 
 from edge.errors import SignalError
 from edge.signal.host import Report, SessionRequest, StateReport
-from edge.signal.messages import Bye, ByeReason, Error, ErrorCode, Layer, State
+from edge.signal.messages import Bye, ByeReason, Error, ErrorCode, GoingAway, Layer, State
 from edge.transceiver.reports import END_REASONS
 from edge.transceiver.session import EndReason
 
@@ -109,6 +109,7 @@ class Residents:
         self._clock = clock
         self._changed = changed
         self._living: dict[str, _Resident] = {}
+        self._ends_at = math.inf
         self.opened_for_others = 0
         """Sessions that other workers have asked for."""
 
@@ -119,6 +120,11 @@ class Residents:
     def detached(self) -> int:
         """Sessions that nobody is attached to."""
         return sum(each.listener is None for each in self._living.values())
+
+    def is_attached(self, session: str) -> bool:
+        """Whether signaling is attached to a session."""
+        resident = self._living.get(session)
+        return resident is not None and resident.listener is not None
 
     def open(self, request: SessionRequest, report: Report) -> "Attachment":
         """Open a session; its reports wait for the attachment's ``begin``.
@@ -162,11 +168,20 @@ class Residents:
             text = "Another connection has resumed the session."
             replaced.tell(Error(code=ErrorCode.REPLACED, message=text))
             replaced.stop()
-        logger.info("session %s: signaling is back", session)
+        logger.info("session %s: signaling is back", session, extra={"session_id": session})
         attachment = self._listen(resident, report)
         for state in resident.states.values():
             attachment.tell(state)
+        if self._ends_at < math.inf:
+            attachment.tell(GoingAway(deadline=max(0.0, self._ends_at - self._clock())))
         return attachment
+
+    def go_away(self, grace: float) -> None:
+        """Tell the clients of all sessions that these will end within ``grace`` seconds."""
+        self._ends_at = min(self._ends_at, self._clock() + grace)
+        for resident in self._living.values():
+            if resident.listener is not None:
+                resident.listener.tell(GoingAway(deadline=grace))
 
     def tick(self) -> None:
         """End the sessions whose time is over."""
@@ -192,7 +207,12 @@ class Residents:
         if resident.lasting:
             return
         resident.leaves_at = self._clock() + self._grace
-        logger.info("session %s: signaling is gone, %g s of grace", resident.id, self._grace)
+        logger.info(
+            "session %s: signaling is gone, %g s of grace",
+            resident.id,
+            self._grace,
+            extra={"session_id": resident.id},
+        )
         if not self._grace:
             resident.session.end(EndReason.CLIENT_GONE)
 

@@ -40,6 +40,7 @@ from edge.machine import Address, Entropy, Machine
 from edge.media.endpoint import MediaEndpoint, PacedPacket
 from edge.rtp.extensions import decode_extensions
 from edge.rtp.packet import RtpPacket, decode_rtp
+from edge.rtp.quality import Quality
 from edge.rtp.reporter import Reporter, SourceLeft, StreamReported
 from edge.srtp.session import SrtpSession
 from edge.transceiver.vocabulary import (
@@ -83,7 +84,7 @@ _DTLS_REASONS = {
 class Session(Machine[SessionEvent]):
     """One peer's session. Times: seconds on the caller's monotonic clock.
 
-    ``wall_offset`` is Unix time minus that clock.
+    ``wall_offset`` is Unix time minus that clock. What RTCP tells is counted in ``quality``, too.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Session(Machine[SessionEvent]):
         wall_offset: float,
         entropy: Entropy,
         now: float,
+        quality: Quality | None = None,
     ) -> None:
         super().__init__()
         self._peer = peer
@@ -108,7 +110,12 @@ class Session(Machine[SessionEvent]):
         )
         self._srtp: SrtpSession | None = None
         self._reporter = Reporter(
-            media.ssrc, cname, wall_offset, entropy, clock_rate_hz=peer.clock_rate_hz
+            media.ssrc,
+            cname,
+            wall_offset,
+            entropy,
+            clock_rate_hz=peer.clock_rate_hz,
+            quality=quality,
         )
         self._sources: set[int] = set()
         self._made_at = now
@@ -242,6 +249,10 @@ class Session(Machine[SessionEvent]):
     def valid(self, address: Address) -> bool:
         """Whether the peer has authenticated itself from this address."""
         return self._ice.valid(address)
+
+    def heard_at(self, address: Address) -> float | None:
+        """When the latest new check or authentic media came from a valid address."""
+        return self._ice.heard_at(address)
 
     def statistics(self) -> SessionStatistics:
         drops = self._media.all_drops()

@@ -8,12 +8,17 @@ from attrs import field, frozen
 
 from edge.access.settings import AccessSettings
 from edge.access.tables import TableSizes
+from edge.fleet.map import FleetKey, FleetMap
 from edge.memory import HeldMemory
+from edge.routing.numbers import transceiver_number
 from edge.routing.ufrag import RoutingKey
 from edge.signal.page import PageFile
 from edge.signal.settings import SignalSettings
+from edge.steering.choice import Steering
+from edge.steering.settings import VisitorSettings
 from edge.transceiver.backends import MediaSettings, Route
 from edge.transceiver.session import SessionLimits
+from edge.trunk.settings import TrunkSettings
 
 
 @frozen
@@ -28,10 +33,24 @@ class AccessShare:
 
 
 @frozen
+class PeersSettings:
+    """One transceiver worker's end of the control channel between hosts."""
+
+    fleet: FleetMap
+    keys: tuple[FleetKey, ...]
+    """The first one is used, all are accepted."""
+    state_memory: HeldMemory
+    """Of the table of the other hosts' room."""
+    listeners: tuple[socket.socket, ...]
+    """Where other hosts' workers come in."""
+
+
+@frozen
 class TransceiverSettings:
     """What one transceiver worker needs to know."""
 
     index: int
+    """Its slot."""
     cluster: int
     public: tuple[socket.socket, ...]
     """One socket per public address, to send on."""
@@ -54,7 +73,7 @@ class TransceiverSettings:
     neighbour_listener: socket.socket
     """Where the other transceiver workers' requests come in."""
     neighbours: tuple[str, ...]
-    """By worker: the path of that listener."""
+    """By slot: the path of that listener."""
     load_memory: HeldMemory
     """Of the load table."""
     advertised_tcp: tuple[tuple[str, int], ...] = ()
@@ -63,5 +82,24 @@ class TransceiverSettings:
     """A worker whose on-time ratio is below this takes no new sessions."""
     access: AccessShare | None = None
     """None: everybody may open sessions."""
+    host: int = 0
+    """This host's number in its cluster."""
+    trunk: TrunkSettings | None = None
+    """None: this host is alone."""
+    peers: PeersSettings | None = None
+    """None: this host is alone."""
+    waits: bool = False
+    """It takes no clients and no sessions before it is told to (``control.TakeOver``)."""
+    paused: bool = False
+    """The operator wants no new sessions (``control.TakeSessions``)."""
+    visitors: VisitorSettings = field(factory=VisitorSettings)
+    """Who is believed about where clients are."""
+    steering: Steering | None = None
+    """Which cluster and which relays of the fleet clients get. With ``peers``."""
     tls_files: tuple[Path, Path] | None = None
     """Certificate chain and private key of the signaling addresses; None: no TLS."""
+
+    @property
+    def number(self) -> int:
+        """The transceiver's number in its cluster, as ufrags have it."""
+        return transceiver_number(self.host, self.index)

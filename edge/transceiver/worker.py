@@ -18,24 +18,37 @@ from edge.access.policy import AccessPolicy, Admission
 from edge.access.tables import open_tables
 from edge.audio.opus import opus_version
 from edge.errors import BootError, ConfigError, LocalProtocolError
+from edge.fleet.guidance import FleetView
+from edge.fleet.map import FleetKey
+from edge.fleet.states import HostState
 from edge.media.punctuality import BUCKETS, Punctuality, PunctualityStatistics
 from edge.poller import Poller
 from edge.routing.ufrag import RoutingKey
 from edge.signal.host import SessionRequest
+from edge.signal.intake import Door
 from edge.signal.server import serve_signaling
 from edge.signal.tls import TlsIdentity
+from edge.steering.database import PositionDatabase
+from edge.steering.settings import VisitorSettings
+from edge.steering.visitor import Visitors
 from edge.transceiver.backends import BackendMaker
+from edge.transceiver.channel import connect_to_neighbour
 from edge.transceiver.driver import Driver
-from edge.transceiver.hosting import Host
+from edge.transceiver.federation import Federation
+from edge.transceiver.hosting import ForPeers, Host
+from edge.transceiver.inspector import Inspector
 from edge.transceiver.load import PUBLISH_INTERVAL, LoadTable
 from edge.transceiver.neighbours import Neighbour
 from edge.transceiver.opening import SessionMaker
 from edge.transceiver.owning import serve_neighbours
+from edge.transceiver.peers import Peers
 from edge.transceiver.placement import Placement
 from edge.transceiver.receiver import FrameReceiver
 from edge.transceiver.residents import Residents
 from edge.transceiver.session import EndReason
 from edge.transceiver.settings import AccessShare, TransceiverSettings
+from edge.transceiver.steered import SteeredHost
+from edge.trunk.answering import TransceiverTrunk
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +77,18 @@ class Transceiver:
         opus_version()  # what cannot be loaded should not be found out by the first caller
         self._settings = settings
         self._punctuality = Punctuality()
+        self._trunk = TransceiverTrunk(settings.trunk) if settings.trunk is not None else None
         self._driver = Driver(
-            settings.public, settings.internal, settings.relays, self._punctuality
+            settings.public, settings.internal, settings.relays, self._punctuality, self._trunk
         )
+        from_elsewhere = []
+        if self._trunk is not None:
+            from_elsewhere.append((self._trunk.socket, self._driver.receive_sealed))
         self._receiver = FrameReceiver(
-            settings.internal, self._driver.receive_frame, self._driver.fire
+            settings.internal,
+            self._driver.receive_frame,
+            self._driver.fire,
+            further=from_elsewhere,
         )
         self._poller = Poller(self._driver.fire)
         self._placement = Placement(
@@ -78,8 +98,26 @@ class Transceiver:
             on_time_min=settings.on_time_min,
             clock=time.monotonic,
         )
+        self._placement.pause(paused=settings.paused)
+        self._placement.draining = settings.waits
+        self._doors = [
+            Door(
+                trio.SocketListener(trio.socket.from_stdlib_socket(one)), is_open=not settings.waits
+            )
+            for one in settings.listeners
+        ]
+        self._federation: Federation | None = None
+        if settings.peers is not None:
+            self._federation = Federation(settings.peers, is_open=not settings.waits)
         self._policy = _policy(settings.access, settings.index)
         self._tls = _tls_identity(settings)
+        self._positions = _positions(settings.visitors)
+        self._visitors = Visitors(
+            settings.visitors.proxies,
+            settings.visitors.location_headers,
+            self._positions.find if self._positions is not None else None,
+        )
+        self._steered: SteeredHost | None = None
         self._signaling = trio.CancelScope()
         self._signaling_ended = trio.Event()
 
@@ -105,14 +143,30 @@ class Transceiver:
                 trio.current_time,
                 self._placement.note_sessions,
             )
+            self._inspector = Inspector(
+                f"transceiver-{settings.index}",
+                self._driver,
+                self._residents,
+                len(settings.public),
+                trio.current_time,
+            )
             others = {
-                index: Neighbour(path, nursery.start_soon)
+                index: Neighbour(partial(connect_to_neighbour, path), nursery.start_soon)
                 for index, path in enumerate(settings.neighbours)
                 if index != settings.index
             }
+            peers = self._federation.peers(nursery.start_soon) if self._federation else None
             self._host = Host(
-                settings.cluster, settings.index, self._residents, others, self._placement
+                settings.cluster,
+                settings.index,
+                self._residents,
+                others,
+                self._placement,
+                settings.host,
+                peers,
             )
+            if peers is not None:
+                self._steered = _steered(settings, self._host, peers, self._placement)
             await nursery.start(
                 partial(
                     serve_neighbours,
@@ -121,6 +175,8 @@ class Transceiver:
                     self._host.check_room,
                 )
             )
+            if self._federation is not None:
+                await nursery.start(self._federation.serve, ForPeers(self._host))
             nursery.start_soon(self._look_around)
             await nursery.start(self._serve_signaling)
             task_status.started()
@@ -128,6 +184,8 @@ class Transceiver:
     async def drain(self, grace: float) -> None:
         """Refuse new sessions; end those that are left after ``grace`` seconds."""
         self._placement.drain()
+        if grace:
+            self._residents.go_away(grace)
         with trio.move_on_after(grace):
             while len(self._driver) or self._host.remote_sessions:
                 await self._driver.empty.wait()
@@ -147,10 +205,33 @@ class Transceiver:
                 self._maker.use_key(RoutingKey(key.id, key.key))
             case control.TrustRelays(_, relays):
                 self._driver.trust(relays)
+            case control.UseFleetKeys(_, keys):
+                self._use_fleet_keys([FleetKey(each.id, each.key) for each in keys])
             case control.ReloadCertificate():
                 self._reload_certificate()
+            case control.ReloadPositions():
+                self._reload_positions()
+            case control.TakeOver():
+                self._placement.open()
+                for door in self._all_doors:
+                    door.open()
+            case control.HandOver():
+                self._placement.drain()
+                for door in self._all_doors:
+                    door.leave()
+            case control.TakeSessions(_, wanted):
+                self._placement.pause(paused=not wanted)
+            case control.EndSessions():
+                self._driver.end_all(EndReason.GOING_AWAY, trio.current_time())
             case control.AcceptKeys():
                 raise LocalProtocolError("accepting keys is for relays")
+
+    @property
+    def _all_doors(self) -> list[Door]:
+        return [*self._doors, *(self._federation.doors if self._federation is not None else ())]
+
+    def answer(self, question: control.Question) -> control.Answer:
+        return self._inspector.answer(question)
 
     def statistics(self) -> control.TransceiverStatistics:
         driver, host, residents = self._driver, self._host, self._residents
@@ -171,10 +252,18 @@ class Transceiver:
                 opened_elsewhere=host.opened_elsewhere,
                 opened_for_others=residents.opened_for_others,
                 refused=host.refused,
+                redirected=self._steered.redirected if self._steered is not None else 0,
                 remote=host.remote_sessions,
                 detached=residents.detached,
             ),
-            drops=dict(driver.all_drops()),
+            drops=dict(driver.all_drops() + self._visitors.drops),
+            bytes_received=driver.bytes_received,
+            bytes_sent=driver.bytes_sent,
+            setup=driver.tally.setup_counts(),
+            quality=driver.tally.quality_counts(),
+            media=driver.tally.media_counts(),
+            links=driver.tally.link_counts(),
+            process=process.consumption(),
         )
 
     def _reload_certificate(self) -> None:
@@ -186,6 +275,22 @@ class Transceiver:
             logger.error("the former certificate stays: %s", exc)  # noqa: TRY400 - told in full
         else:
             logger.info("the certificate was read again")
+
+    def _use_fleet_keys(self, keys: list[FleetKey]) -> None:
+        if self._trunk is not None:
+            self._trunk.use_keys(keys)
+        if self._federation is not None:
+            self._federation.use_keys(keys)
+
+    def _reload_positions(self) -> None:
+        if self._positions is None:
+            return
+        try:
+            self._positions.reload()
+        except ConfigError as exc:
+            logger.error("the former positions stay: %s", exc)  # noqa: TRY400 - told in full
+        else:
+            logger.info("the database of positions was read again")
 
     def _admit(self, request: SessionRequest) -> Admission | None:
         """Use up what the client was granted. Raises AccessError."""
@@ -206,17 +311,15 @@ class Transceiver:
         task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         settings = self._settings
-        listeners = [
-            trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in settings.listeners
-        ]
         with self._signaling:
             await serve_signaling(
-                listeners,
+                self._doors,
                 settings.signal,
-                self._host,
+                self._steered or self._host,
                 settings.page,
                 self._policy,
                 self._tls,
+                self._visitors,
                 task_status=task_status,
             )
         self._signaling_ended.set()
@@ -228,6 +331,28 @@ def _policy(access: AccessShare | None, worker: int) -> AccessPolicy | None:
     memory = access.memory
     tables = open_tables(memory.map(), memory.lock, access.hash_key, worker, access.sizes)
     return AccessPolicy(access.settings, tables, os.urandom)
+
+
+def _steered(
+    settings: TransceiverSettings, host: Host, peers: Peers, placement: Placement
+) -> SteeredHost | None:
+    if settings.steering is None or settings.peers is None:
+        return None
+    fleet = settings.peers.fleet
+
+    def read(name: str) -> HostState | None:
+        return placement.of_host() if name == fleet.here.name else peers.states().get(name)
+
+    return SteeredHost(host, settings.steering, FleetView(fleet, read, time.monotonic))
+
+
+def _positions(settings: VisitorSettings) -> PositionDatabase | None:
+    if settings.database is None:
+        return None
+    try:
+        return PositionDatabase(settings.database)
+    except ConfigError as exc:
+        raise BootError(str(exc)) from exc
 
 
 def _tls_identity(settings: TransceiverSettings) -> TlsIdentity | None:
@@ -246,4 +371,5 @@ def _punctuality(figures: PunctualityStatistics) -> control.Punctuality:
         skipped=figures.skipped,
         on_time_ratio=figures.on_time_ratio,
         late_up_to=dict(zip([*bounds, "more"], figures.histogram, strict=True)),
+        late=figures.late,
     )

@@ -51,9 +51,8 @@ class FrameSender:
         batch.frame_iovecs[0] = self._head_address, frames.HEADER.size
         self._head = head.view(np.uint16).data
         self._message = message[0].data
-        self._message[NAMELEN] = name_bytes(
-            socket.AF_INET6 if ":" in transceivers[0][0] else socket.AF_INET
-        )
+        in_ipv6 = any(":" in host for host, _ in transceivers)
+        self._message[NAMELEN] = name_bytes(socket.AF_INET6 if in_ipv6 else socket.AF_INET)
         self._sorted_words = self._sorted.reshape(-1).data
         self._sendmsg = partial(
             sendmsg,

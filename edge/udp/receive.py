@@ -202,6 +202,11 @@ class ReceiveBatch:
         length = self._header_words[row * (MSGHDR_BYTES // 8) + LENGTH]
         return self._view[start : start + length]
 
+    def row(self, row: int) -> memoryview:
+        """Return a view of one sealed row, head and payload, until the next ``receive``."""
+        start = row * ROW_STRIDE
+        return self._view[start : start + self._frame_words[2 * row + 3]]
+
     def is_truncated(self, row: int) -> bool:
         return bool(self._header_words[row * (MSGHDR_BYTES // 8) + FLAGS] & socket.MSG_TRUNC)
 

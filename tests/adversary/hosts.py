@@ -77,6 +77,7 @@ async def session_from(
             attribute(answer["sdp"], "ice-ufrag"),
             trio.current_time(),
             secret=answer["secret"],
+            sdp=answer["sdp"],
         )
         try:
             yield call

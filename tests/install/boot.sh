@@ -4,7 +4,10 @@ set -e
 mount --make-rprivate /
 root=$STATE/root
 mkdir -p "$root" "$STATE/upper" "$STATE/work"
-mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$STATE/upper,workdir=$STATE/work" "$root"
+if ! mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$STATE/upper,workdir=$STATE/work" "$root"; then
+    [ -e "$root/usr" ] || cp -a "$LOWER/." "$root"
+    mount --bind "$root" "$root"
+fi
 cd "$root"
 
 # What belongs to the real machine's kernel is read-only; the network's settings are our own.

@@ -2,8 +2,9 @@
 
 Nothing of the host is used but its kernel and its package mirror: no virtualization, no container
 engine, no systemd of the host's. The file tree is made once by debootstrap, for the release that
-this runs on, and kept in ``build/``; each machine writes to an overlay of its own. A veth pair
-leads to it. Needs root, overlayfs, cgroup2 and debootstrap.
+this runs on, and kept in ``build/``; each machine writes to an overlay of its own, or to a copy
+where the kernel has no overlays. A veth pair leads to it. Needs root, debootstrap, and a kernel
+with namespaces and cgroup2.
 """
 
 import os
@@ -20,6 +21,7 @@ from attrs import define, field
 
 REPOSITORY = Path(__file__).parents[2]
 TREES = REPOSITORY / "build" / "machines"
+GROUPS = Path("/run/edge-test-groups")
 BOOT = Path(__file__).with_name("boot.sh")
 PACKAGES = "systemd,systemd-sysv,dbus,libnss-systemd,python3,libopus0,iproute2,procps"
 """What the machine has before ours is installed: an operator's minimal host, and its dependencies,
@@ -69,6 +71,7 @@ class Machine:
         environment = {"LOWER": str(tree), "STATE": str(self.state), "NAME": self.name}
         command = (
             *("sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(group)),
+            *("setpriv", "--pdeathsig", "KILL"),  # whatever ends us
             *("unshare", "--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--fork"),
             *("--kill-child", "sh", str(BOOT)),
         )
@@ -128,8 +131,11 @@ class Machine:
         """Return a property of a unit."""
         return self.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
 
-    def journal(self, unit: str = "edge.service") -> str:
-        return self.run("journalctl", "--unit", unit, "--output", "cat", "--no-pager").stdout
+    def journal(self, **fields: str) -> str:
+        """Return the messages of our unit's that have such fields."""
+        matches = [f"{name}={value}" for name, value in fields.items()]
+        whole = ("journalctl", "--unit", "edge.service", "--output", "cat", "--no-pager")
+        return self.run(*whole, *matches).stdout
 
     def processes(self, pattern: str) -> list[int]:
         """Return the processes in it whose command line has the pattern, oldest first."""
@@ -255,11 +261,20 @@ def _mirror() -> str:
 
 
 def _groups() -> Path:
-    """Return the cgroup2 hierarchy: the whole one, or the hybrid layout's second one."""
-    for path in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
+    """Return the cgroup2 hierarchy: the whole one, the hybrid layout's second one, or our own."""
+    for path in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), GROUPS):
         if (path / "cgroup.controllers").exists():
             return path
-    pytest.fail("this kernel has no cgroup2 hierarchy mounted: no machine can boot here")
+    GROUPS.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "cgroup2", "cgroup2", str(GROUPS)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        pytest.fail(f"no machine can boot here without control groups: {done.stderr}")
+    return GROUPS
 
 
 def _ip(*arguments: str) -> None:

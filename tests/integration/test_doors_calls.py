@@ -8,7 +8,7 @@ import pytest
 from edge.errors import SignalError
 from edge.signal.host import SessionRequest
 from edge.signal.messages import Bye, ByeReason, ErrorCode
-from tests.support.signal_server import OFFER, VIDEO_ONLY, http_client, request, serving
+from tests.support.signal_server import HERE, OFFER, VIDEO_ONLY, http_client, request, serving
 
 CALLS = "/v1/realtime/calls"
 SDP = "application/sdp"
@@ -27,7 +27,7 @@ def form(**parts: str) -> tuple[bytes, str]:
 
 
 def expected(route: str | None = None) -> SessionRequest:
-    return SessionRequest(OFFER, route, source="127.0.0.1", lasting=True)
+    return SessionRequest(OFFER, route, source="127.0.0.1", visitor=HERE, lasting=True)
 
 
 async def test_an_offer_gets_its_answer_and_a_place() -> None:

@@ -8,7 +8,7 @@ import pytest
 from edge.signal.doors.whip import FRAGMENT_BYTES_MAX
 from edge.signal.host import SessionRequest
 from edge.signal.messages import ByeReason
-from tests.support.signal_server import LOCAL, OFFER, HttpClient, Reply, http_client, serving
+from tests.support.signal_server import HERE, LOCAL, OFFER, HttpClient, Reply, http_client, serving
 
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
@@ -53,7 +53,7 @@ async def test_an_offer_makes_a_session(path: str, route: str | None) -> None:
         assert re.fullmatch(r'"[0-9a-f]{24}"', reply.headers["etag"])
         assert reply.headers["accept-patch"] == FRAGMENT
         assert "link" not in reply.headers
-        asked = SessionRequest(OFFER, route, source="127.0.0.1", lasting=True)
+        asked = SessionRequest(OFFER, route, source="127.0.0.1", visitor=HERE, lasting=True)
         assert server.host.requests == [asked]
 
 

@@ -22,6 +22,7 @@ from edge.backend.link import Link, LinkState
 from edge.backend.policy import LinkEnd, LinkSettings, OnFailure
 from edge.backend.realtime import HOLD_MAX, RealtimeDialect
 from edge.backend.realtime_settings import DigitPolicy, RealtimeSettings, realtime_url
+from edge.backend.tally import LinkTally
 from edge.media.dialogue import Clear, Digit, EndItem, ItemEnded, ItemPosition, Play, PlayoutCommand
 from edge.media.frames import AudioFrame, Label
 from edge.media.payloads import Codec
@@ -139,7 +140,7 @@ async def open_call(
         close_timeout=0.2,
     )
     poller = Poller()
-    call.link = Link(call.dialect, link_settings, FACTS, call, poller)
+    call.link = Link(call.dialect, link_settings, FACTS, call, poller, LinkTally())
     call.playout = Playout(call.dialect.format, 120.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poller.run)

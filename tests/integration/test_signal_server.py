@@ -17,6 +17,7 @@ from edge.signal.host import SessionRequest
 from edge.signal.messages import Bye, ByeReason, ErrorCode, Layer, LayerState, State
 from edge.signal.sdp import decode_offer
 from tests.support.signal_server import (
+    HERE,
     LOCAL,
     OFFER,
     PAGE,
@@ -112,8 +113,8 @@ async def test_route_and_metadata_reach_the_host() -> None:
         await send(client, type="offer", sdp=OFFER, route="sales", metadata={"user": {"id": 7}})
         assert (await receive(client))["type"] == "answer"
         assert server.host.requests == [
-            SessionRequest(OFFER, source="127.0.0.1"),
-            SessionRequest(OFFER, "sales", {"user": {"id": 7}}, source="127.0.0.1"),
+            SessionRequest(OFFER, source="127.0.0.1", visitor=HERE),
+            SessionRequest(OFFER, "sales", {"user": {"id": 7}}, source="127.0.0.1", visitor=HERE),
         ]
 
 

@@ -196,7 +196,7 @@ async def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
         with trio.fail_after(10):
             assert await appliance.process.wait() == 0
         await wait_dead(pids)
-        assert not appliance.status_socket.exists()
+        assert not appliance.control_socket.exists()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
             again.bind(("127.0.0.1", port))
 
@@ -283,7 +283,7 @@ async def test_workers_that_do_not_boot_in_time_end_the_service(tmp_path: Path) 
     status, errors = await run_to_end("run", "--config", str(config))
     assert status == EX_CONFIG
     assert "not ready in time" in errors
-    assert not (tmp_path / "status.sock").exists()
+    assert not (tmp_path / "control.sock").exists()
 
 
 async def test_a_quarter_of_all_packets_lost_in_the_handshake(tmp_path: Path) -> None:

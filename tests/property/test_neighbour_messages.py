@@ -17,13 +17,13 @@ from edge.transceiver.neighbour_messages import (
     Attach,
     Close,
     Detach,
+    LengthFraming,
     Open,
     Opened,
     Refused,
     Restart,
     Told,
     ToOwner,
-    Unframer,
     decode_to_accepting,
     decode_to_owner,
     encode_neighbour_message,
@@ -88,25 +88,24 @@ to_accepting = st.one_of(
 def test_what_is_asked_arrives_however_the_stream_is_cut(
     messages: list[ToOwner], data: st.DataObject
 ) -> None:
-    stream = b"".join(map(encode_neighbour_message, messages))
+    framing = LengthFraming()
+    stream = b"".join(framing.frame(encode_neighbour_message(each)) for each in messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
-    unframer = Unframer()
     arrived = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        arrived += unframer.feed(stream[start:end])
+        arrived += framing.feed(stream[start:end])
     assert [decode_to_owner(each) for each in arrived] == messages
 
 
 @given(to_accepting)
 def test_what_is_answered_arrives(message: Any) -> None:
-    (arrived,) = Unframer().feed(encode_neighbour_message(message))
-    assert decode_to_accepting(arrived) == message
+    assert decode_to_accepting(encode_neighbour_message(message)) == message
 
 
 @given(st.integers(MESSAGE_BYTES_MAX + 1, 2**32 - 1))
 def test_no_memory_is_held_for_a_message_that_is_too_long(size: int) -> None:
     with pytest.raises(LocalProtocolError):
-        Unframer().feed(size.to_bytes(4))
+        LengthFraming().feed(size.to_bytes(4))
 
 
 @pytest.mark.parametrize("sdp", ["x" * MESSAGE_BYTES_MAX, "\ud800"])

@@ -14,7 +14,7 @@ import trio
 from attrs import define, field
 
 from edge.control import RelayStatistics, Status, TransceiverStatistics, WorkerStatus
-from edge.status import StatusError, fetch_status
+from edge.operate.client import ControlError, fetch_status
 
 START_TIME = 30.0
 STOP_TIME = 30.0
@@ -44,6 +44,9 @@ restart_backoff = 0.05
 [media]
 {media}
 
+[metrics]
+listen = {metrics}
+
 {routes}
 
 {more}
@@ -61,11 +64,11 @@ class Appliance:
     ready: trio.Event = field(factory=trio.Event)
 
     @property
-    def status_socket(self) -> Path:
-        return self.directory / "status.sock"
+    def control_socket(self) -> Path:
+        return self.directory / "control.sock"
 
     async def status(self) -> Status:
-        return await trio.to_thread.run_sync(fetch_status, self.status_socket)
+        return await trio.to_thread.run_sync(fetch_status, self.control_socket)
 
     async def workers(self, kind: str) -> list[WorkerStatus]:
         return [one for one in (await self.status()).workers if one.kind == kind]
@@ -123,6 +126,7 @@ def write_config(
     signal: str = "",
     supervisor: str = "",
     media: str = "",
+    metrics: str = "[]",
     routes: Mapping[str, str] = MappingProxyType({}),
     more: str = "",
     on_time_min: float = 0.0,
@@ -131,7 +135,8 @@ def write_config(
 
     ``routes`` has the lines of each route's table. Without one named "default",
     ``signal='default_route = "..."'`` has to name another. Without ``on_time_min`` calls are taken
-    however late the workers are: tests run on busy machines.
+    however late the workers are: tests run on busy machines. ``metrics`` is where metrics are: on
+    no port, since many appliances run at once.
     """
     path = directory / "edge.toml"
     path.write_text(
@@ -146,6 +151,7 @@ def write_config(
             signal=signal,
             supervisor=supervisor,
             media=media,
+            metrics=metrics,
             routes="\n".join(f'[routes."{name}"]\n{lines}' for name, lines in routes.items()),
             more=more,
         )
@@ -196,7 +202,7 @@ async def wait_status(
         while True:
             try:
                 status = await appliance.status()
-            except StatusError:
+            except ControlError:
                 await trio.sleep(0.05)
                 continue
             if good(status):

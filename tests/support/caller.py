@@ -107,6 +107,8 @@ class LiveCall:
     """Decides per datagram, either way, whether the network loses it."""
     secret: str = ""
     """For ``resume``."""
+    sdp: str = ""
+    """Of the answer."""
 
     async def wait(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
         with trio.fail_after(timeout):
@@ -258,6 +260,7 @@ async def calling(
             attribute(answer["sdp"], "ice-ufrag"),
             offered_at,
             secret=answer["secret"],
+            sdp=answer["sdp"],
         )
         if drop is not None:
             call.drop = drop

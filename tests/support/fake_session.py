@@ -11,6 +11,7 @@ from attrs import define, field
 from edge.backend.dialect import Message, SessionFacts
 from edge.backend.link import Link
 from edge.backend.policy import LinkEnd, LinkSettings
+from edge.backend.tally import LinkTally
 from edge.errors import BackendError
 from edge.media.dialogue import Command, HangUp, Notice, Play, PlayoutCommand
 from edge.media.frames import AudioFormat, AudioFrame, Encoding, Label
@@ -67,6 +68,7 @@ class PlainDialect:
 class Session:
     """Records what the link says, and can wait for it."""
 
+    tally: LinkTally = field(factory=LinkTally)
     link: Link = field(init=False)
     openings: int = 0
     commands: list[PlayoutCommand] = field(factory=list)
@@ -106,7 +108,7 @@ async def linked(
     session = Session()
     own = Poller()
     settings = LinkSettings(url, **{**SETTINGS, **changes})
-    session.link = Link(PlainDialect(), settings, FACTS, session, poller or own)
+    session.link = Link(PlainDialect(), settings, FACTS, session, poller or own, session.tally)
 
     async def run() -> None:
         await session.link.run()

@@ -8,15 +8,22 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
 from attrs import define, field
 
+from edge.routing.numbers import transceiver_number
 from edge.signal.host import Report, SessionRequest, StateReport
 from edge.signal.messages import Bye, Error, Layer, LayerState, State
-from edge.transceiver.channel import listen_for_neighbours, neighbour_paths
-from edge.transceiver.hosting import Host
+from edge.transceiver.channel import (
+    connect_to_neighbour,
+    listen_for_neighbours,
+    neighbour_paths,
+)
+from edge.transceiver.federation import Federation
+from edge.transceiver.hosting import ForPeers, Host
 from edge.transceiver.load import LoadTable, load_table_bytes
 from edge.transceiver.neighbours import Neighbour
 from edge.transceiver.owning import serve_neighbours
@@ -24,6 +31,7 @@ from edge.transceiver.placement import Placement
 from edge.transceiver.reports import reports
 from edge.transceiver.residents import Residents
 from edge.transceiver.session import Ended, EndReason
+from edge.transceiver.settings import PeersSettings
 
 CLUSTER = 1
 
@@ -77,6 +85,7 @@ class Worker:
 
     index: int
     placement: Placement
+    peers: PeersSettings | None = None
     ahead: float = 0.0
     """How far its clock is."""
     residents: Residents = field(init=False)
@@ -85,16 +94,29 @@ class Worker:
     hears: trio.Event = field(factory=trio.Event)
     """It looks at the requests of others."""
     sessions: dict[str, Owned] = field(factory=dict)
+    requests: list[SessionRequest] = field(factory=list)
     failure: Exception | None = None
     admit: Callable[[SessionRequest], Permit | None] = field(default=lambda _: None)
 
     def make(self, request: SessionRequest, report: Report) -> Owned:
         if self.failure is not None:
             raise self.failure
-        session = Owned(f"{CLUSTER}.{self.index}.{next(_numbers)}", report)
+        number = transceiver_number(self.host_number, self.index)
+        session = Owned(f"{self.cluster}.{number}.{next(_numbers)}", report)
+        self.requests.append(request)
         self.sessions[session.id] = session
         assert request.sdp
         return session
+
+    @property
+    def cluster(self) -> int:
+        if self.peers is None or self.peers.fleet.cluster_id is None:
+            return CLUSTER
+        return self.peers.fleet.cluster_id
+
+    @property
+    def host_number(self) -> int:
+        return self.peers.fleet.here.number if self.peers is not None else 0
 
     def let_in(self, request: SessionRequest) -> Permit | None:
         return self.admit(request)
@@ -158,8 +180,12 @@ async def workers(
     sessions_max: int = 100,
     grace: float = 10.0,
     deaf: frozenset[int] = frozenset(),
+    peers: Callable[[int], PeersSettings] | None = None,
 ) -> AsyncIterator[list[Worker]]:
-    """Run so many workers. ``deaf`` ones do not look at the requests of others yet."""
+    """Run so many workers. ``deaf`` ones do not look at the requests of others yet.
+
+    ``peers`` has what the worker of an index gets for other hosts.
+    """
     listeners = listen_for_neighbours(directory / "workers", number)
     paths = neighbour_paths(directory / "workers", number)
     table = LoadTable(memoryview(bytearray(load_table_bytes(number))))
@@ -173,7 +199,7 @@ async def workers(
                 on_time_min=0.98,
                 clock=lambda: 0.0,  # so that nobody is stale
             )
-            worker = Worker(index, placement)
+            worker = Worker(index, placement, peers(index) if peers is not None else None)
             worker.residents = Residents(
                 worker.make, worker.let_in, grace, worker.now, placement.note_sessions
             )
@@ -198,11 +224,22 @@ async def _run(
     with worker.scope:
         async with trio.open_nursery() as nursery:
             others = {
-                index: Neighbour(path, nursery.start_soon)
+                index: Neighbour(partial(connect_to_neighbour, path), nursery.start_soon)
                 for index, path in enumerate(paths)
                 if index != worker.index
             }
-            worker.host = Host(CLUSTER, worker.index, worker.residents, others, worker.placement)
+            federation = Federation(worker.peers, is_open=True) if worker.peers else None
+            worker.host = Host(
+                worker.cluster,
+                worker.index,
+                worker.residents,
+                others,
+                worker.placement,
+                worker.host_number,
+                federation.peers(nursery.start_soon) if federation is not None else None,
+            )
+            if federation is not None:
+                await nursery.start(federation.serve, ForPeers(worker.host))
             task_status.started()
             await worker.hears.wait()
             await serve_neighbours(listener, worker.residents, worker.host.check_room)

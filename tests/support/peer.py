@@ -56,6 +56,7 @@ class Record:
     """What came back."""
 
     sent: int = 0
+    checks_answered: int = 0
     echoed: int = 0
     first_echo_at: float | None = None
     longest_gap: float = 0.0
@@ -191,6 +192,7 @@ class Peer(Machine[PeerEvent]):
             self.drops["refused"] += 1
             return
         self.mapped = response.mapped
+        self.record.checks_answered += 1
         if not self._nominating:
             self._nominating = True
             self._check_at = now  # nominate at once

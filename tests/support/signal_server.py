@@ -15,7 +15,7 @@ from edge.access.policy import AccessPolicy
 from edge.errors import SignalError
 from edge.signal.answer import Answer, LocalFacts, answer_offer
 from edge.signal.formats import MediaPolicy
-from edge.signal.host import OpenedSession, Report, SessionRequest
+from edge.signal.host import OpenedSession, Report, SessionHost, SessionRequest
 from edge.signal.messages import Bye, ByeReason, ErrorCode
 from edge.signal.page import page_file
 from edge.signal.renegotiation import answer_again
@@ -23,6 +23,7 @@ from edge.signal.sdp import decode_offer
 from edge.signal.server import serve_signaling
 from edge.signal.settings import SignalSettings
 from edge.signal.tls import TlsIdentity
+from edge.steering.visitor import Visitor, Visitors
 
 OFFERS = Path(__file__).parent.parent / "fixtures" / "offers"
 OFFER = (OFFERS / "chromium-audio-balanced.sdp").read_bytes().decode()
@@ -30,6 +31,8 @@ VIDEO_ONLY = (OFFERS / "chromium-video-only-balanced.sdp").read_bytes().decode()
 
 PAGE = {"/": page_file("index.html", b"<!doctype html><p>hello")}
 SETTINGS = SignalSettings(close_timeout=0.5, routes=frozenset({"default", "sales"}))
+HERE = Visitor("127.0.0.1")
+"""Who connects."""
 LOCAL = LocalFacts(
     ufrag="IAbcdefghijklmnopqrstuv+",
     password="p" * 32,
@@ -120,9 +123,14 @@ async def serving(
     policy: AccessPolicy | None = None,
     tls: TlsIdentity | None = None,
     address: str = "127.0.0.1",
+    visitors: Visitors | None = None,
+    wrap: Callable[["FakeHost", int], SessionHost] | None = None,
     **changes: Any,
 ) -> AsyncIterator[Server]:
-    """Run a server; ``changes`` are fields of ``SignalSettings``."""
+    """Run a server; ``changes`` are fields of ``SignalSettings``.
+
+    ``wrap`` makes the server's host of the fake one and the port.
+    """
     host = FakeHost(policy)
     listeners = await trio.open_tcp_listeners(0, host=address)
     port = listeners[0].socket.getsockname()[1]
@@ -136,10 +144,11 @@ async def serving(
                     serve_signaling,
                     listeners,
                     evolve(SETTINGS, **changes),
-                    host,
+                    host if wrap is None else wrap(host, port),
                     PAGE,
                     policy,
                     tls,
+                    visitors,
                 )
                 task_status.started(scope)
 

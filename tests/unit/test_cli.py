@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge import __version__, cli
+from edge.commands import places
+from edge.commands.arguments import EXIT_STATUSES, make_parser
 from edge.config import Config, decode_config
 from edge.errors import ConfigError
 
@@ -17,7 +19,8 @@ BAD = "[relay]\nworkers = 0\n"
 @pytest.fixture(autouse=True)
 def no_system_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "system" / "edge.toml"
-    monkeypatch.setattr(cli, "SYSTEM_CONFIG", path)
+    monkeypatch.setattr(places, "SYSTEM_CONFIG", path)
+    monkeypatch.setattr(places, "SYSTEM_RUNTIME", tmp_path / "run")
     return path
 
 
@@ -103,17 +106,31 @@ def test_file_named_by_the_environment_must_exist(tmp_path: Path) -> None:
     ],
 )
 def test_state_directory(environment: dict[str, str], expected: str) -> None:
-    assert cli.state_directory(Config(), environment) == Path(expected)
+    assert places.state_directory(Config(), environment) == Path(expected)
     configured = decode_config('[supervisor]\nstate_directory = "/srv/edge"', "edge.toml")
-    assert cli.state_directory(configured, environment) == Path("/srv/edge")
+    assert places.state_directory(configured, environment) == Path("/srv/edge")
 
 
 def test_no_state_directory() -> None:
     with pytest.raises(ConfigError, match=r"supervisor\.state_directory"):
-        cli.state_directory(Config(), {"XDG_STATE_HOME": "relative", "HOME": ""})
+        places.state_directory(Config(), {"XDG_STATE_HOME": "relative", "HOME": ""})
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--workers", "3"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["run", "--workers", "3"],
+        ["session"],
+        ["sessions", "--limit", "0"],
+        ["sessions", "--limit", "5001"],
+        ["drain", "--deadline", "-1"],
+        ["drain", "--deadline", "soon"],
+        ["top", "--interval", "nan"],
+        ["completion", "fish"],
+    ],
+)
 def test_wrong_arguments_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments, {})
@@ -129,6 +146,85 @@ def test_module_runs_and_checking_loads_no_network_code(tmp_path: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "edge.config.decode" in imported
     assert not imported & {"trio", "edge.supervisor", "OpenSSL", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "expected"),
+    [
+        ("", {"RUNTIME_DIRECTORY": "/run/edge:/run/more", "HOME": "/h"}, "/run/edge"),
+        ('state_directory = "/srv/edge"', {"RUNTIME_DIRECTORY": "/run/edge"}, "/run/edge"),
+        ('state_directory = "/srv/edge"', {"XDG_RUNTIME_DIR": "/run/user/7"}, "/srv/edge"),
+        ("", {"XDG_RUNTIME_DIR": "/run/user/7", "HOME": "/h"}, "/run/user/7/edge"),
+        ("", {"XDG_RUNTIME_DIR": "relative", "HOME": "/h"}, "/h/.local/state/edge"),
+    ],
+)
+def test_control_socket(config: str, environment: dict[str, str], expected: str) -> None:
+    configured = decode_config(f"[supervisor]\n{config}", "edge.toml")
+    path = places.control_socket(configured, environment)
+    assert path == Path(expected, "control.sock")
+
+
+def test_commands_look_for_the_users_own_appliance_and_then_for_the_service(
+    tmp_path: Path,
+) -> None:
+    environment = {"XDG_RUNTIME_DIR": "/run/user/7", "HOME": "/h"}
+    assert places.control_sockets(None, None, environment) == [
+        Path("/run/user/7/edge/control.sock"),
+        Path("/h/.local/state/edge/control.sock"),
+        tmp_path / "run" / "control.sock",
+    ]
+
+
+def test_commands_look_nowhere_but_where_they_are_told(tmp_path: Path) -> None:
+    assert places.control_sockets(Path("/s"), None, {}) == [Path("/s")]
+    named = write(tmp_path / "own.toml", '[supervisor]\nstate_directory = "/srv/own"\n')
+    assert places.control_sockets(None, named, {}) == [Path("/srv/own/control.sock")]
+
+
+def test_a_system_file_with_a_mistake_is_no_obstacle(
+    tmp_path: Path, no_system_config: Path
+) -> None:
+    write(no_system_config, BAD)
+    assert places.control_sockets(None, None, {})[-1] == tmp_path / "run" / "control.sock"
+    with pytest.raises(ConfigError):
+        places.control_sockets(None, no_system_config, {})
+
+
+def test_no_appliance_exits_69(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    socket = tmp_path / "control.sock"
+    assert cli.main(["status", "--socket", str(socket)], {}) == 69
+    assert capsys.readouterr().err == (
+        f"edge is not running: no control socket at {socket}; start it with edge run\n"
+    )
+
+
+def test_a_service_that_does_not_run_is_started_by_systemctl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(places, "SYSTEM_RUNTIME", Path("/run/edge/none"))
+    assert cli.main(["top"], {}) == 69
+    assert capsys.readouterr().err.endswith("; start it with systemctl start edge\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completions_know_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", shell], {}) == 0
+    script = capsys.readouterr().out
+    for word in ("check-config", "undrain", "deadline"):
+        assert word in script
+
+
+def test_exit_statuses_are_documented() -> None:
+    """docs/operating.md has a line for each."""
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    for number, meaning in EXIT_STATUSES.items():
+        assert f"| {number} | {meaning} |" in text
+
+
+def test_commands_are_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    for name in make_parser().parse_args.__self__._subparsers._group_actions[0].choices:  # type: ignore[attr-defined]
+        assert f"`edge {name}" in text
 
 
 def test_run_with_unusable_keys_exits_78(tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ def test_shipped_file_names_every_key() -> None:
     assert list(document) == list(tables)
     assert document.pop("routes") == {"default": {"kind": "echo"}}
     del tables["routes"]
+    for fleet_table in ("sites", "clusters", "hosts"):  # their examples are comments
+        assert document.pop(fleet_table) == {}
+        del tables[fleet_table]
     for name, table in tables.items():
         assert isinstance(table, type)
         assert issubclass(table, Table)

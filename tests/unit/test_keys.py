@@ -76,7 +76,7 @@ def test_keys_do_not_show() -> None:
                 "keys.toml:1: password: expected 64 hex digits (32 bytes)",
                 "keys.toml:2: routing[0].id: expected an integer <= 7",
                 "keys.toml:2: routing[0].key: expected 32 hex digits (16 bytes)",
-                "keys.toml:3: file: unknown key",
+                'keys.toml:3: file: unknown key; did you mean "fleet"?',
             ],
         ),
     ],

@@ -1,4 +1,4 @@
-"""Log lines: formats, escaping, rate limit."""
+"""Log lines on standard error: formats, escaping, rate limit."""
 
 import logging
 import os
@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from edge.logs import JournalFormatter, PlainFormatter, RateLimit, is_journal
+from edge.logs import is_journal
+from edge.logs.rate import KINDS_MAX, RateLimit
+from edge.logs.text import TEXT_CHARS_MAX, PlainFormatter, PriorityFormatter, safe_lines
 
 
 def record(message: str, *arguments: object, level: int = logging.INFO) -> logging.LogRecord:
@@ -34,7 +36,7 @@ def test_plain_line() -> None:
 )
 def test_journal_line(level: str, priority: int) -> None:
     made = record("ready", level=getattr(logging, level))
-    assert JournalFormatter("relay-0").format(made) == f"<{priority}>relay-0: ready"
+    assert PriorityFormatter("relay-0").format(made) == f"<{priority}>relay-0: ready"
 
 
 def test_foreign_text_cannot_forge_a_line() -> None:
@@ -42,7 +44,9 @@ def test_foreign_text_cannot_forge_a_line() -> None:
     plain = PlainFormatter("relay-0").format(record("peer says %s", hostile))
     assert plain.split("\n")[1].startswith("    2023")
     assert plain.replace("\n", "").isprintable()
-    journal = JournalFormatter("relay-0").format(record("peer says %s", "bye\n<0>relay-0: on fire"))
+    journal = PriorityFormatter("relay-0").format(
+        record("peer says %s", "bye\n<0>relay-0: on fire")
+    )
     assert journal.split("\n")[1] == "<6>    <0>relay-0: on fire"
 
 
@@ -50,9 +54,15 @@ def test_tracebacks_are_indented_and_keep_the_priority() -> None:
     plain = PlainFormatter("relay-0").format(failed_record()).split("\n")
     assert plain[0].endswith("session failed")
     assert all(line.startswith("    ") for line in plain[1:])
-    journal = JournalFormatter("relay-0").format(failed_record()).split("\n")
+    journal = PriorityFormatter("relay-0").format(failed_record()).split("\n")
     assert all(line.startswith("<3>") for line in journal)
     assert journal[-1] == "<3>    line two"
+
+
+def test_very_long_texts_are_cut() -> None:
+    lines = safe_lines(record("peer says %s", "a " * TEXT_CHARS_MAX))
+    assert len(lines[0]) == TEXT_CHARS_MAX
+    assert lines[1] == f"({TEXT_CHARS_MAX + len('peer says ')} more characters)"
 
 
 class Clock:
@@ -87,12 +97,32 @@ def test_rate_limit_counts_kinds_apart() -> None:
     assert limit.filter(other_logger)
 
 
+def test_rate_limit_says_how_many_it_swallowed_even_if_no_more_come() -> None:
+    clock = Clock()
+    limit = RateLimit(lines_max=3, interval=10.0, clock=clock)
+    for number in range(10):
+        limit.filter(record("dropped %s", number, level=logging.WARNING))
+    limit.filter(record("another kind"))
+    assert limit.overdue() == []
+    clock.now += 10.0
+    (summary,) = limit.overdue()
+    assert limit.filter(summary)
+    assert summary.levelno == logging.WARNING
+    assert safe_lines(summary) == ["... and 7 more like this: dropped %s"]
+    assert limit.overdue() == []
+
+
 def test_rate_limit_remembers_a_bounded_number_of_kinds() -> None:
-    limit = RateLimit(lines_max=1, clock=Clock())
+    clock = Clock()
+    limit = RateLimit(lines_max=1, interval=10.0, clock=clock)
     for number in range(5000):
         assert limit.filter(record(f"kind {number}"))
-    assert len(limit._windows) <= 1024
+        assert not limit.filter(record(f"kind {number}"))
+    assert len(limit._windows) <= KINDS_MAX + 1
     assert not limit.filter(record("kind 4999"))
+    clock.now += 10.0
+    told = [summary.args for summary in limit.overdue()]
+    assert sum(args[0] for args in told if isinstance(args, tuple)) == 5001  # type: ignore[misc]
 
 
 def test_journal_stream_is_recognised() -> None:

@@ -20,6 +20,7 @@ from edge.signal.messages import (
     Layer,
     LayerState,
     Offer,
+    Redirect,
     Resume,
     Resumed,
     ServerMessage,
@@ -126,6 +127,7 @@ def test_an_error_is_short_however_long_the_message() -> None:
             {"type": "answer", "sdp": "v=0\r\n", "session": "s1", "secret": "s2"},
         ),
         (Resumed(session="s1"), {"type": "resumed", "session": "s1"}),
+        (Redirect(url="wss://x/?steered=1"), {"type": "redirect", "url": "wss://x/?steered=1"}),
         (
             State(layer=Layer.DTLS, state=LayerState.CONNECTED, ms=31.5),
             {"type": "state", "layer": "dtls", "state": "connected", "ms": 31.5},

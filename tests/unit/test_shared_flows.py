@@ -64,7 +64,7 @@ def test_a_torn_entry_is_no_flow() -> None:
         if memory[position]:
             saved, memory[position] = memory[position], memory[position] ^ 0x10
             owner = mirror.find(client(1))
-            in_time_stamp = position % ENTRY_BYTES in range(32, 36)
+            in_time_stamp = position % ENTRY_BYTES in range(36, 40)
             assert owner is None or (in_time_stamp and owner == 3)
             memory[position] = saved
     assert mirror.find(client(1)) == 3

@@ -110,12 +110,13 @@ async def open_session(
 
     def report(state: StateReport) -> None:
         if isinstance(state, Bye):
-            logger.info("session %s ended: %s", name, state.reason)
+            extra = {"session_id": name, "reason": state.reason}
+            logger.info("session %s ended: %s", name, state.reason, extra=extra)
 
     with trio.fail_after(settings.open_timeout):
         session = await request.entry.open_session(SessionRequest(sdp, route, lasting=True), report)
     name = session.id
-    logger.info("session %s opened over HTTP", name)
+    logger.info("session %s opened over HTTP", name, extra={"session_id": name})
     return session
 
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from edge.errors import SdpError, SignalError
+from edge.errors import RedirectError, SdpError, SignalError
 from edge.signal.cors import preflight_headers, sole_origin, with_cors
 from edge.signal.doors.calls import CALLS, RealtimeCalls
 from edge.signal.doors.client_secrets import CLIENT_SECRETS, ClientSecrets
@@ -25,6 +25,8 @@ from edge.signal.exchange import RequestHead, Response, error_response
 from edge.signal.host import SessionHost
 from edge.signal.messages import ErrorCode
 from edge.signal.settings import SignalSettings
+from edge.steering.redirect import http_url
+from edge.steering.visitor import Visitor
 
 ReceiveBody = Callable[[int], Awaitable[bytes | Response]]
 """Takes the most bytes that the body may have."""
@@ -66,7 +68,7 @@ class Doors:
         return None
 
     async def answer(
-        self, resource: Resource, head: RequestHead, source: str, receive_body: ReceiveBody
+        self, resource: Resource, head: RequestHead, visitor: Visitor, receive_body: ReceiveBody
     ) -> Response:
         """Answer a request for a resource. A page of an allowed origin can read every answer."""
         try:
@@ -74,7 +76,9 @@ class Doors:
         except SignalError as exc:
             return with_cors(refusal(exc, head, self._settings), None)
         try:
-            response = await self._answer(resource, head, source, receive_body)
+            response = await self._answer(resource, head, visitor, receive_body)
+        except RedirectError as exc:
+            response = _redirection(exc, head)
         except (SdpError, SignalError) as exc:
             response = refusal(exc, head, self._settings)
         except trio.TooSlowError:
@@ -83,7 +87,7 @@ class Doors:
         return with_cors(response, sole_origin(head))
 
     async def _answer(
-        self, resource: Resource, head: RequestHead, source: str, receive_body: ReceiveBody
+        self, resource: Resource, head: RequestHead, visitor: Visitor, receive_body: ReceiveBody
     ) -> Response:
         allow = ("Allow", ", ".join(resource.allow))
         if head.method == "OPTIONS":
@@ -93,7 +97,7 @@ class Doors:
         if handler is None:
             text = f"Only {allow[1]} are served here."
             return error_response(405, "method-not-allowed", text, allow)
-        entry = Entry(self._host, self._keeper, bearer(head), source)
+        entry = Entry(self._host, self._keeper, bearer(head), visitor)
         request = Request(head, entry)
         if resource.accepts and head.method != "DELETE":
             refused = _unsupported(resource, request)
@@ -103,6 +107,12 @@ class Doors:
         if isinstance(body, Response):
             return body
         return await handler(Request(head, entry, body))
+
+
+def _redirection(error: RedirectError, head: RequestHead) -> Response:
+    """Send the client on with the same method and body (RFC 9110 section 15.4.8)."""
+    there = http_url(error.signaling, head.path, head.query)
+    return Response(307, headers=(("Location", there), ("Cache-Control", "no-store")))
 
 
 def _unsupported(resource: Resource, request: Request) -> Response | None:

@@ -1,6 +1,9 @@
 """The status as people read it."""
 
+import pytest
+
 from edge.control import (
+    DrainStatus,
     FlowCounts,
     Placement,
     Punctuality,
@@ -11,7 +14,7 @@ from edge.control import (
     WorkerStatistics,
     WorkerStatus,
 )
-from edge.status import render_status
+from edge.operate.status_text import render_status, span
 
 
 def worker(kind: str, statistics: WorkerStatistics | None) -> WorkerStatus:
@@ -68,7 +71,7 @@ def transceiver(refused: int = 0) -> TransceiverStatistics:
     )
 
 
-def render(*workers: WorkerStatus) -> str:
+def render(*workers: WorkerStatus, drain: DrainStatus | None = None) -> str:
     return render_status(
         Status(
             version="1.2.3",
@@ -77,13 +80,15 @@ def render(*workers: WorkerStatus) -> str:
             tcp=["203.0.113.7:443"],
             signaling=["127.0.0.1:8080"],
             workers=list(workers),
+            drain=drain,
         )
     )
 
 
 def test_everything_that_runs_is_named() -> None:
     text = render(worker("relay", relay(0)), worker("transceiver", transceiver()))
-    assert "edge 1.2.3, up 61 s" in text
+    assert "edge 1.2.3, up 1 min 1 s\n" in text
+    assert "sessions   2 of 100, 100.00% of frames on time lately\n" in text
     assert "udp 203.0.113.7:3478; tcp 203.0.113.7:443\n" in text
     assert "        2  ok\n        1  no-check\n" in text
     assert "10 packets in, 9 forwarded, 6 flows\n" in text
@@ -116,3 +121,25 @@ def test_a_worker_that_is_down_shows_as_down() -> None:
     assert "backing-off" in text
     assert "not heard from yet" in text
     assert "dropped" not in text
+
+
+def test_a_drain_shows() -> None:
+    assert "DRAINING" not in render()
+    text = render(drain=DrainStatus(since=61.0, deadline=None))
+    assert "DRAINING   for 1 min 1 s: no new sessions; they may go on\n" in text
+    text = render(drain=DrainStatus(since=0.0, deadline=600.0))
+    assert "no new sessions; they are ended in 10 min 0 s\n" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.6, "1 min 0 s"),
+        (3599.0, "59 min 59 s"),
+        (3600.0, "1 h 0 min"),
+        (90_000.0, "1 d 1 h"),
+    ],
+)
+def test_spans_have_two_units(seconds: float, text: str) -> None:
+    assert span(seconds) == text

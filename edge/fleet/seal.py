@@ -1,0 +1,215 @@
+"""Sealed frames: batch frames (edge/routing/frames.py) on their way between hosts.
+
+A sealed frame is one UDP datagram:
+
+| bytes | content |
+| --- | --- |
+| 0 | 0xE2: magic and format version |
+| 1 | id of the fleet key |
+| 2..7 | the entrance, see ``entrance_id``; 0 in notices and on the way back |
+| 8..15 | sequence: unix time in microseconds, little-endian |
+| 16.. | a batch frame |
+| last 16 | tag: BLAKE2s, keyed, over both ends' addresses and ports and everything before |
+
+The first key seals, all keys open. So a key is rotated without a loss by adding it to all hosts
+as one that opens, then making it the first everywhere, then taking the old one away.
+
+What the tag prevents: frames of anybody who does not have the key, and frames that were made for
+another host or worker, or that come from another place than the one that made them. Hosts must
+therefore see each other's packets without address translation.
+
+What the sequence prevents: it grows strictly per sender and destination, also over a restart of the
+sender, and a receiver takes none twice. One that comes late is taken if it is still among the last
+``WINDOW`` ones. Only sequences within ``FRESH`` seconds of the receiver's clock are taken at all,
+so clocks have to agree that well.
+
+What is not prevented: a receiver that has just been started has forgotten what it took before. A
+frame that somebody copied less than ``FRESH`` seconds ago can be played to it once. What is in it
+is protected against that by itself: SRTP, DTLS and STUN transactions are taken once. Nothing is
+encrypted here that clients' packets do not encrypt themselves.
+"""
+
+import hmac
+import struct
+from collections import deque
+from collections.abc import Sequence
+from hashlib import blake2s
+from typing import NamedTuple
+
+from edge.errors import FrameError
+from edge.fleet.map import FleetKey
+from edge.routing.sockaddr import encode_sockaddr
+
+MAGIC = 0xE2
+HEADER = struct.Struct("<BB6sQ")
+TAG_BYTES = 16
+OVERHEAD_BYTES = HEADER.size + TAG_BYTES
+SEALED_BYTES_MAX = 1_400
+"""Of a datagram, unless one client's packet alone makes it longer."""
+FRESH = 5.0
+"""Seconds by which a frame's time may differ from the receiver's."""
+WINDOW = 256
+SENDERS_MAX = 16_384
+"""Senders whose sequences one receiver remembers. Those that are not fresh make room."""
+ENTRANCE_BYTES = 6
+NO_ENTRANCE = bytes(ENTRANCE_BYTES)
+
+Place = tuple[str, int]
+"""Host and port of one end, the host numeric and in canonical form."""
+
+_PERSON = b"frame"
+"""Keeps the tags of frames apart from whatever else the fleet's keys are for."""
+_MICROSECONDS = 1_000_000
+_FRESH_US = int(FRESH * _MICROSECONDS)
+
+
+def entrance_id(host: str, port: int, transport: str = "udp") -> bytes:
+    """Return what stands for the public address that a client's packets came in by.
+
+    Whichever host has that address, its frames say the same.
+    """
+    return blake2s(f"{transport} {host} {port}".encode(), digest_size=ENTRANCE_BYTES).digest()
+
+
+class KeyRing:
+    """The fleet's keys in one process. There is at least one; the first one seals."""
+
+    def __init__(self, keys: Sequence[FleetKey]) -> None:
+        self.use(keys)
+
+    def use(self, keys: Sequence[FleetKey]) -> None:
+        """Seal with the first of these keys from now on, and open what any of them has sealed."""
+        self.first = keys[0]
+        self._keys = {each.id: each for each in keys}
+
+    def find(self, key_id: int) -> FleetKey | None:
+        return self._keys.get(key_id)
+
+
+class FrameSealer:
+    """Seals the frames of one sender to one destination."""
+
+    def __init__(self, ring: KeyRing, here: Place, there: Place) -> None:
+        self._ring = ring
+        self._ends = _ends(here, there)
+        self._sequence = 0
+        self._use(ring.first)
+
+    def seal(self, entrance: bytes, frame: Sequence[bytes | memoryview], unix_now: float) -> bytes:
+        """Return the datagram for a frame given in pieces."""
+        if self._key is not self._ring.first:
+            self._use(self._ring.first)
+        self._sequence = sequence = max(self._sequence + 1, int(unix_now * _MICROSECONDS))
+        head = HEADER.pack(MAGIC, self._key.id, entrance, sequence)
+        sealed = b"".join((head, *frame))
+        tag = self._tag.copy()
+        tag.update(sealed)
+        return sealed + tag.digest()
+
+    def _use(self, key: FleetKey) -> None:
+        self._key = key
+        self._tag = _tag(key, self._ends)
+
+
+class Opened(NamedTuple):
+    """An authentic frame that was not seen before."""
+
+    entrance: bytes
+    frame: memoryview
+
+
+class _Sender:
+    """What is known of one sender: the sequences that were taken, and how its tags begin."""
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self.tags: dict[int, tuple[FleetKey, blake2s]] = {}
+        """By key id."""
+        self._floor = 0
+        """Sequences up to here have left the window."""
+        self._taken: set[int] = set()
+        self._order: deque[int] = deque()
+
+    def take(self, sequence: int) -> bool:
+        """Note a sequence; return False if it was taken before, or may have been."""
+        if sequence <= self._floor or sequence in self._taken:
+            return False
+        if len(self._order) >= WINDOW:
+            gone = self._order.popleft()
+            self._taken.remove(gone)
+            self._floor = max(self._floor, gone)
+        self._taken.add(sequence)
+        self._order.append(sequence)
+        self.highest = max(self.highest, sequence)
+        return True
+
+
+class FrameOpener:
+    """Opens the frames that come to one place.
+
+    The caller asks only for sources that frames may come from at all.
+    """
+
+    def __init__(self, ring: KeyRing, here: Place) -> None:
+        self._ring = ring
+        self._here = here
+        self._senders: dict[Place, _Sender] = {}
+
+    def open(self, data: memoryview, source: Place, unix_now: float) -> Opened:
+        """Open one datagram.
+
+        Raises:
+            FrameError: malformed, not authentic, seen before or too old.
+
+        """
+        if len(data) < OVERHEAD_BYTES:
+            raise FrameError("short-frame")
+        magic, key_id, entrance, sequence = HEADER.unpack_from(data)
+        if magic != MAGIC:
+            raise FrameError("not-sealed")
+        key = self._ring.find(key_id)
+        if key is None:
+            raise FrameError("frame-unknown-key")
+        sender = self._senders.get(source)
+        tag = self._begin_tag(sender, source, key)
+        tag.update(data[:-TAG_BYTES])
+        if not hmac.compare_digest(tag.digest(), data[-TAG_BYTES:]):
+            raise FrameError("frame-forged")
+        now = int(unix_now * _MICROSECONDS)
+        if abs(now - sequence) > _FRESH_US:
+            raise FrameError("frame-stale")
+        if sender is None:
+            sender = self._admit(source, now)
+        if not sender.take(sequence):
+            raise FrameError("frame-replayed")
+        return Opened(entrance, data[HEADER.size : -TAG_BYTES])
+
+    def _begin_tag(self, sender: _Sender | None, source: Place, key: FleetKey) -> blake2s:
+        """Return the beginning of a tag. It is kept for those who have sent good ones."""
+        if sender is None:
+            return _tag(key, _ends(source, self._here))
+        known = sender.tags.get(key.id)
+        if known is None or known[0] is not key:
+            known = sender.tags[key.id] = key, _tag(key, _ends(source, self._here))
+        return known[1].copy()
+
+    def _admit(self, source: Place, now: int) -> _Sender:
+        """Make room for one more sender: those whose frames are all stale by now may go."""
+        if len(self._senders) >= SENDERS_MAX:
+            self._senders = {
+                place: sender
+                for place, sender in self._senders.items()
+                if now - sender.highest <= _FRESH_US
+            }
+        if len(self._senders) >= SENDERS_MAX:
+            raise FrameError("frame-senders-full")
+        self._senders[source] = sender = _Sender()
+        return sender
+
+
+def _ends(source: Place, destination: Place) -> bytes:
+    return encode_sockaddr(*source) + encode_sockaddr(*destination)
+
+
+def _tag(key: FleetKey, ends: bytes) -> blake2s:
+    return blake2s(ends, key=key.key, digest_size=TAG_BYTES, person=_PERSON)
