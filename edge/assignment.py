@@ -196,9 +196,9 @@ class Neighbourhood:
     """Of the load table."""
     access_memory: HeldMemory
     """Of the tables of who was let in."""
+    state_memory: HeldMemory
+    """Of the table of the other hosts' room."""
     access_hash_key: bytes = field(repr=False)
-    state_memory: HeldMemory | None = None
-    """Of the table of the other hosts' room; None: there are none."""
 
 
 def access_sizes(config: Config) -> TableSizes:
@@ -331,7 +331,7 @@ def _peers(
 ) -> PeersSettings | None:
     """Return a worker's end of the control channel between hosts, if there are any."""
     fleet = fleet_map(config)
-    if fleet is None or neighbourhood.state_memory is None:
+    if fleet is None:
         return None
     listeners = sockets.control_of(worker, config.transceiver.workers)
     return PeersSettings(fleet, keys.fleet, neighbourhood.state_memory, listeners)
@@ -342,7 +342,7 @@ def _trunk(
 ) -> TrunkSettings | None:
     """Return a worker's end of the way to other hosts, if there are any."""
     fleet = fleet_map(config)
-    if fleet is None:
+    if fleet is None or not trunk:
         return None
     advertised = config.relay.advertised([port_of(one) for one in sockets.public[0]])
     entrances = tuple(entrance_id(each.host, each.port) for each in advertised)

@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
     """Run one command; returns the process's exit status."""
     arguments = make_parser().parse_args(argv)
     try:
-        return _find(arguments.command)(arguments, environment)
+        status = _find(arguments.command)(arguments, environment)
+        sys.stdout.flush()  # while somebody may still be told that it fails
     except InputError as exc:
         return _fail(exc, os.EX_NOINPUT)
     except ConfigError as exc:
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
     except BrokenPipeError:  # "edge sessions | head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
+    return status
 
 
 def _find(name: str) -> Command:

@@ -186,10 +186,25 @@ class Placement(Struct, frozen=True, kw_only=True):
     """Offers that it accepted when no worker had room."""
     redirected: int = 0
     """Clients that it sent to another cluster."""
+    opened_at_peers: int = 0
+    """Sessions whose signaling it accepted, and that another host owns."""
+    opened_for_peers: int = 0
+    """Sessions that another host has asked it for: it or its neighbours own them."""
     remote: int
     """Sessions of other workers that its signaling is attached to now."""
     detached: int
     """Sessions of its own that no signaling is attached to now."""
+
+
+class WayCounts(Struct, frozen=True, kw_only=True):
+    """What one transceiver worker has with relays of other hosts."""
+
+    frames: int
+    """Authentic ones that came from them."""
+    ways: int
+    """Back to clients by them, that are known now."""
+    turned: int
+    """How often a client was found behind another relay than before."""
 
 
 class TransceiverStatistics(Struct, frozen=True, kw_only=True, tag="transceiver"):
@@ -218,6 +233,8 @@ class TransceiverStatistics(Struct, frozen=True, kw_only=True, tag="transceiver"
     media: MediaCounts | None = None
     links: LinkCounts | None = None
     process: ProcessCounts | None = None
+    trunk: WayCounts | None = None
+    """None: the host is alone."""
 
 
 WorkerStatistics = RelayStatistics | TransceiverStatistics
@@ -443,6 +460,22 @@ class RegistrationStatus(Struct, frozen=True, kw_only=True):
     """Why it could not the last time; empty if it could."""
 
 
+class ClusterStatus(Struct, frozen=True, kw_only=True):
+    """A cluster of the fleet, as its hosts have told of themselves."""
+
+    name: str
+    hosts: int
+    heard: int
+    """Hosts that have told something lately, the host itself counted."""
+    draining: int
+    """Of those."""
+    sessions: int
+    """Of hosts that take sessions, as the rest."""
+    sessions_max: int
+    room: int
+    """New sessions that would be taken now."""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """The whole appliance, as ``edge status`` shows it."""
 
@@ -460,6 +493,8 @@ class Status(Struct, frozen=True, kw_only=True):
     """None: the host is in no directory."""
     drain: DrainStatus | None = None
     """None: new sessions are taken."""
+    clusters: list[ClusterStatus] = []
+    """Of the fleet. None on a host that is alone, or that only relays: nobody tells it."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -207,6 +207,8 @@ class Relay:
         """
         with trio.move_on_after(grace):
             await trio.sleep(QUEUE_TIME)
+            while any([forwarder.forward_waiting() for forwarder in self._forwarders]):
+                await trio.lowlevel.checkpoint()  # a busy machine may have kept us from reading
             while self.streams.connected:  # noqa: ASYNC110 - connections end by themselves
                 await trio.sleep(QUEUE_TIME)
 
@@ -486,11 +488,12 @@ class Forwarder:
             while self._take_turn():
                 await trio.lowlevel.checkpoint()
 
-    def forward_waiting(self) -> None:
+    def forward_waiting(self) -> bool:
         """Forward a batch, if there is one; do not wait for it."""
         count = 0 if self._relay.has_left else self._batch.receive()
         if count:
             self._forward(count)
+        return count > 0
 
     def deliver(self, rows: Sequence[Row], owner: int) -> None:
         """Queue what the owner of clients' flows has for them."""
@@ -523,7 +526,7 @@ class Forwarder:
             self._measure(now)
             if self._busy and not full:
                 time.sleep(self._coalesce)
-            if self._trunk is not None:
+            if self._trunk is not None and self._trunk.active:
                 self._trunk.receive_waiting()
             count = self._read()
             if not count:

@@ -26,8 +26,10 @@ TCP_BACKLOG = 1024
 class Sockets:
     """All sockets. In lists of lists the outer index is the place, the inner one the address."""
 
-    def __init__(self, config: Config, manager: ServiceManager) -> None:
+    def __init__(self, config: Config, manager: ServiceManager, places: int | None = None) -> None:
         """Open what the configuration asks for, or take it from the service manager.
+
+        ``places`` is how many there are, if a predecessor has left them.
 
         Raises:
             BootError: an address cannot be bound; the message names it. Nothing stays open.
@@ -53,10 +55,12 @@ class Sockets:
         self.control: list[list[socket.socket]] = []
         """The same for the control channel between hosts; none if there are none."""
         try:
-            for _ in range(config.relay.workers):
+            for _ in range(config.relay.workers if places is None else places):
                 self.add_relay()
                 self.bind_relay()
             self.open_relay_internal(config.relay.workers)
+            while manager.has(f"relay-{len(self.relay_internal)}"):
+                self.open_relay_internal(len(self.relay_internal) + 1)
             for slot in range(SLOTS_MAX):
                 self.transceiver_internal.append(self._internal(f"slot-{slot}"))
                 if config.fleet.host is not None and config.transceiver.workers:

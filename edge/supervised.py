@@ -62,6 +62,7 @@ class SupervisedWorker:
         watch: Watch,
     ) -> None:
         self.name = f"{kind}-{index}"
+        self._fields = {"worker": self.name}
         self.ready = trio.Event()
         """Set when the worker has been ready for the first time."""
         self.ended = trio.Event()
@@ -116,6 +117,7 @@ class SupervisedWorker:
                 self.name,
                 status,
                 delay,
+                extra=self._fields,
             )
             self._state = "backing-off"
             with trio.move_on_after(delay):
@@ -284,7 +286,9 @@ class SupervisedWorker:
         try:
             await trio.to_thread.run_sync(child.start)
         except (OSError, EOFError) as exc:  # the forkserver was killed; the next start makes one
-            logger.error("cannot fork worker %s: %s", self.name, exc)  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "cannot fork worker %s: %s", self.name, exc, extra=self._fields
+            )
             ours.close()
             return None
         finally:
@@ -317,7 +321,7 @@ class SupervisedWorker:
                 if not self._stop_asked.is_set():
                     self._state = "running"
                 if self.ready.is_set():
-                    logger.info("worker %s is back", self.name)
+                    logger.info("worker %s is back", self.name, extra=self._fields)
                 self.ready.set()
                 self.settled.set()
                 self._up.set()
@@ -345,8 +349,9 @@ class SupervisedWorker:
             await self._send(control.Ping(sequence))
             await trio.sleep(self.watch.heartbeat_interval)
             silence = trio.current_time() - self._answered_at
-        logger.error("worker %s does not answer: ending it", self.name)
+        logger.error("worker %s does not answer: ending it", self.name, extra=self._fields)
         self._signal(signal.SIGABRT)  # faulthandler prints where it hangs
+        self._signal(signal.SIGCONT)  # even if it was stopped
         await trio.sleep(DUMP_TIME)
         self._signal(signal.SIGKILL)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import trio
 
-from edge import __version__, control, process
+from edge import __version__, control, logs, process
 from edge.config import Config
 from edge.errors import BootError, ConfigError
 from edge.keys import KeySet
@@ -40,11 +40,12 @@ from edge.supervision.commons import open_neighbourhood, take_flow_memory
 from edge.supervision.crew import STOP_TIME, wait_ready
 from edge.supervision.estate import Estate
 from edge.supervision.handover import SIGNALS, Handover, Successor, children, take_signals
-from edge.supervision.registration import make_registrar
+from edge.supervision.registration import HostRegistration
 from edge.supervision.relays import Relays
 from edge.supervision.reload import Reload
 from edge.supervision.succession import Succession, adopt, clean_up
 from edge.supervision.transceivers import Transceivers
+from edge.supervision.voice import Voice
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def run(
             undo.callback(manager.close)
             flow_memory = take_flow_memory(config, manager)
             undo.callback(flow_memory.close)
-            sockets = Sockets(config, manager)
+            sockets = Sockets(config, manager, handover.relay_places if handover else None)
             undo.callback(sockets.close)
             listener = undo.enter_context(open_control_socket(control_path))
             undo.callback(control_path.unlink, missing_ok=True)
@@ -138,15 +139,16 @@ class Supervisor:
         self._transceivers = Transceivers(estate)
         self._relays = Relays(estate, self._transceivers)
         self._reload = Reload(estate, self._relays, self._transceivers)
+        self._voice = Voice(estate, self._relays)
         self._succession = Succession(
-            estate, self._relays, self._transceivers, successor, self._started_at
+            estate, self._relays, self._transceivers, successor, load, self._started_at
         )
         if handover is None:
             self._relays.add_first()
             self._transceivers.add_first()
         else:
             adopt(handover, estate, self._relays, self._transceivers)
-        self._registrar = make_registrar(estate)
+        self._registration = HostRegistration(estate)
         self._operations = Operations(self)
         self._nursery: trio.Nursery | None = None
         self._stop_asked = trio.Event()
@@ -169,12 +171,12 @@ class Supervisor:
             limit = self._estate.config.supervisor.boot_timeout
             await wait_ready(self._relays.active + self._transceivers.active, limit)
             nursery.start_soon(self._tell_manager)
+            nursery.start_soon(self._voice.run)
             if self._handover is not None:
                 await self._renew()
             self._announce()
             self._manager.tell(READY=1)
-            if self._registrar is not None:
-                nursery.start_soon(self._registrar.run)
+            self._registration.follow(nursery)
             await self._stop_asked.wait()
             await self._stop()
             nursery.cancel_scope.cancel()
@@ -194,9 +196,10 @@ class Supervisor:
             tcp=self._tcp,
             signaling=self._signaling,
             workers=[one.status() for one in self._everybody],
-            registration=self._registrar.status() if self._registrar is not None else None,
+            registration=self._registration.status(),
             drain=self._operations.drain_status(),
             metrics=self._metrics,
+            clusters=self._voice.clusters(),
         )
 
     @property
@@ -224,8 +227,9 @@ class Supervisor:
             try:
                 config, keys = await trio.to_thread.run_sync(self._load)
                 changed = await self._reload.apply(config, keys)
-                if self._registrar is not None:
-                    self._registrar.use_keys((each.id, each.key) for each in keys.fleet)
+                self._voice.renew()
+                assert self._nursery is not None  # we run
+                self._registration.follow(self._nursery)
             except ConfigError as exc:
                 text = f"nothing was changed: {exc}"
                 logger.error("reload: %s", text)  # noqa: TRY400 - told in full
@@ -251,7 +255,7 @@ class Supervisor:
         async with self._changing:
             try:
                 version = await self._succession.prepare()
-            except BootError as exc:
+            except (BootError, ConfigError) as exc:
                 text = f"nothing was changed: {exc}"
                 logger.error("upgrade: %s", text)  # noqa: TRY400 - told in full
                 raise OperatorError(RefusalCode.NOT_NOW, text) from exc
@@ -320,6 +324,7 @@ class Supervisor:
         while True:
             if all(one.is_attended() for one in self._everybody):
                 self._manager.tell(STATUS=self._status_line(), WATCHDOG=1)
+            logs.report_suppressed()
             await trio.sleep(interval)
 
     def _status_line(self) -> str:
@@ -366,8 +371,7 @@ class Supervisor:
             logger.info("waiting up to %g s for %d sessions to end", grace, sessions)
         self._estate.sockets.close_listeners()
         await self._transceivers.stop(grace)
-        if self._registrar is not None:
-            await self._registrar.withdraw()
+        await self._registration.withdraw()
         await self._relays.stop(0.0)
 
 

@@ -117,12 +117,13 @@ def _checks(flows: int, transceivers: int, *, routed: bool) -> list[bytes]:
     """Return STUN requests with routed ufrags; peers read the number after the "t" instead."""
     issuers = [UfragIssuer(CLUSTER, index, KEY, os.urandom) for index in range(transceivers)]
     return [
-        _check(issuers[flow % transceivers].issue(0) if routed else f"t{flow % transceivers:03}")
+        check_for(issuers[flow % transceivers].issue(0) if routed else f"t{flow % transceivers:03}")
         for flow in range(flows)
     ]
 
 
-def _check(ufrag: str) -> bytes:
+def check_for(ufrag: str) -> bytes:
+    """Return a STUN request for a ufrag."""
     return stun.encode_request(
         local=Credentials("load", "p" * 24),
         remote=Credentials(ufrag, "p" * 24),

@@ -9,6 +9,7 @@ from edge import control, process, relay
 from edge.memory import HeldMemory
 from edge.routing.shared import table_bytes
 from edge.routing.ufrag import RoutingKey
+from edge.trunk.settings import TrunkSettings
 from edge.udp import open_udp_socket
 
 CLUSTER = 1
@@ -22,7 +23,10 @@ STOP_TIMEOUT = 10.0
 
 @contextmanager
 def running_worker(
-    transceivers: Sequence[tuple[str, int]], core: int, coalesce_us: int
+    transceivers: Sequence[tuple[str, int]],
+    core: int,
+    coalesce_us: int,
+    trunk: TrunkSettings | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Run one relay worker; yield its process id and its public port."""
     context = multiprocessing.get_context("forkserver")
@@ -42,6 +46,7 @@ def running_worker(
             flow_generation=FLOW_GENERATION,
             flow_memory=flow_memory,
             coalesce=coalesce_us / 1e6,
+            trunk=trunk,
         )
         with theirs:
             frame = process.Frame("relay-0", theirs, "info", journal=False)

@@ -25,7 +25,7 @@ WAITING_KEYS = frozenset(
     }
 )
 """Keys that need a restart."""
-WAITING_TABLES = frozenset({"fleet", "metrics", "redis"})
+WAITING_TABLES = frozenset({"fleet", "metrics"})
 """Tables of which every key does."""
 _TIED = {
     "relay.public_addresses": "relay.listen",
@@ -63,6 +63,8 @@ def waiting_keys(old: Config, new: Config) -> list[str]:
         for key in differing
         if key in WAITING_KEYS or key.partition(".")[0] in WAITING_TABLES or key == own_host
     }
+    if not (old.transceiver.workers and new.transceiver.workers):
+        waiting.add("transceiver.workers")  # a host that only relays has other sockets
     waiting |= {key for key in differing if _TIED.get(key) in waiting}
     return [key for key in differing if key in waiting]
 

@@ -66,10 +66,10 @@ class RedisConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     command_timeout: RedisTimeout = 1.0
 
     def with_password(self, read: Callable[[Path], Secret]) -> "RedisConfig":
-        """Return the same with the password that is in a file; ``read`` reads one."""
+        """Return the same with the password itself instead of its file; ``read`` reads one."""
         if self.password_file is None or not self.addresses:
             return self
-        return replace(self, password=read(Path(self.password_file)))
+        return replace(self, password=read(Path(self.password_file)), password_file=None)
 
     def problems(self) -> Iterator[Problem]:
         if len(self.addresses) > _ADDRESSES_MAX:

@@ -73,7 +73,7 @@ class FlowCache:
         self._writes = TokenBucket(WRITES_PER_SECOND, WRITES_AT_ONCE)
         self._turns = max(1, int(settings.flow_lifetime / 2 / generation))
         self._generation = 0
-        self._connections_seen = 1
+        self._connections_seen = 0
         self._renews_all = False
         self._refused = ""
         self._told_at = -LOG_INTERVAL
@@ -122,7 +122,7 @@ class FlowCache:
     def begin_generation(self) -> None:
         """Flows that were used will be named by ``renew``: let it be the next ones' turn.
 
-        All of them have it after a connection was made anew: Redis may have forgotten them.
+        All of them have it after a connection was made: this Redis may not have them.
         """
         self._generation += 1
         if self._client.is_up:

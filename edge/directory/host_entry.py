@@ -77,7 +77,7 @@ def encode_host(signer: Signer, place: bytes, entry: HostEntry) -> bytes:
         _VERSION,
         entry.name.cluster,
         entry.name.host,
-        int(entry.written_at * 1000),
+        round(entry.written_at * 1000),
         address.version,
         address.packed.ljust(16, b"\0"),
         entry.frame_port,

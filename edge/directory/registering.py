@@ -7,7 +7,7 @@ of one moment; and it is removed when the host stops in order.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -16,7 +16,7 @@ from attrs import frozen
 from edge.control import RegistrationStatus
 from edge.directory.host_entry import HostEntry, HostName, SlotLoad, encode_host
 from edge.directory.settings import HEARTBEAT, DirectorySettings
-from edge.directory.signing import Secret, Signer
+from edge.directory.signing import Signer
 from edge.errors import StoreError
 from edge.redis.client import RedisClient
 
@@ -64,10 +64,6 @@ class Registrar:
                 nursery.start_soon(self._beat)
         except* Exception:
             logger.exception("registering has failed: the host is not in the directory")
-
-    def use_keys(self, secrets: Iterable[Secret]) -> None:
-        """Sign with the first of these from now on."""
-        self._signer = Signer.of(secrets)
 
     async def withdraw(self) -> None:
         """Remove the entry for good, if that can be done at once."""

@@ -38,18 +38,18 @@ def fleet_steering(
 class FleetView:
     """How much room clusters have, and which sites have lost their relays, a second old at most.
 
-    ``read`` returns what a host has told lately, by its name; of the host itself, too. ``clock``
-    tells seconds.
+    ``states`` returns what hosts have told lately, by name, the host itself too. ``clock`` tells
+    seconds.
     """
 
     def __init__(
         self,
         fleet: FleetMap,
-        read: Callable[[str], HostState | None],
+        states: Callable[[], Mapping[str, HostState]],
         clock: Callable[[], float],
     ) -> None:
         self._fleet = fleet
-        self._read = read
+        self._states = states
         self._clock = clock
         self._looked_at = float("-inf")
         self._vacancies: Mapping[int, Vacancy] = {}
@@ -73,9 +73,10 @@ class FleetView:
         rooms: defaultdict[int, list[Vacancy]] = defaultdict(list)
         relaying: set[str] = set()
         manned: set[str] = set()
+        states = self._states()
         for member in self._fleet.members:
             manned.add(member.site.name)
-            state = self._read(member.name)
+            state = states.get(member.name)
             if state is None:
                 continue
             if state.relays or member.name == self._fleet.here.name:

@@ -123,10 +123,6 @@ class FleetMap:
         """Return the cluster of that number."""
         return next((each for each in self.clusters if each.id == cluster_id), None)
 
-    def hosts_of(self, cluster: Cluster) -> tuple[Member, ...]:
-        """Return the members of a cluster."""
-        return tuple(each for each in self.members if each.cluster == cluster)
-
     @cached_property
     def _by_number(self) -> Mapping[tuple[int, int], Member]:
         return {

@@ -30,7 +30,7 @@ class Owners:
         self._registered: Mapping[Transceiver, Place | None] = {}
         self._registered_at: Mapping[Place, Transceiver] = {}
         self.changes = 0
-        """How often ``register`` was called: what was found out about places may have changed."""
+        """How often ``register`` has changed places: what was found out by them may be wrong."""
 
     def __len__(self) -> int:
         return len(self._transceivers)
@@ -40,6 +40,8 @@ class Owners:
 
         They replace the ones of the call before. The caller vouches for whoever registered them.
         """
+        if places == self._registered:
+            return
         self._registered = dict(places)
         self._registered_at = {place: who for who, place in places.items() if place is not None}
         self.changes += 1

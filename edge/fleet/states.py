@@ -25,6 +25,7 @@ Entry, 48 bytes, in the host's byte order:
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2s
 
 import msgspec
@@ -135,5 +136,6 @@ def _places(digest: bytes) -> Iterator[int]:
         yield (first + step) % ENTRIES * _ENTRY_BYTES
 
 
+@lru_cache(maxsize=ENTRIES)
 def _digest(name: str) -> bytes:
     return blake2s(name.encode(), digest_size=_DIGEST_BYTES).digest()

@@ -16,12 +16,13 @@ from prometheus_client.utils import floatToGoString
 
 from edge.control import (
     HistogramCounts,
+    RegistrationStatus,
     RelayStatistics,
     Status,
     TransceiverStatistics,
     WorkerStatus,
 )
-from edge.metrics import backends, media, relays, sessions, workers
+from edge.metrics import backends, media, redis, relays, sessions, trunk, workers
 from edge.metrics.figure import Figure, Kind, Source, Value
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -53,11 +54,20 @@ class _Snapshot(Collector):
             name: each for name, each in heard.items() if isinstance(each, TransceiverStatistics)
         }
         sound = {name: each.media for name, each in transceivers.items() if each.media}
+        redis_links = {name: each.redis for name, each in relay_workers.items() if each.redis}
+        trunks = {name: each.trunk for name, each in relay_workers.items() if each.trunk}
+        ways = {name: each.trunk for name, each in transceivers.items() if each.trunk}
         links = {name: each.links for name, each in transceivers.items() if each.links}
         yield from _families(workers.APPLIANCE, appliance, ())
         yield from _families(workers.WORKERS, named)
         yield from _families(workers.PROCESSES, processes)
         yield from _families(relays.FIGURES, relay_workers)
+        yield from _families(trunk.RELAY, trunks)
+        yield from _families(trunk.TRANSCEIVER, ways)
+        yield from _families(redis.FIGURES, redis_links)
+        if self._status.registration is not None:
+            registration: _Named[RegistrationStatus] = {(): self._status.registration}
+            yield from _families(redis.REGISTRATION, registration, ())
         yield from _families(sessions.FIGURES, transceivers)
         yield from _families(media.FIGURES, transceivers)
         yield from _families(media.SOUND, sound)

@@ -20,6 +20,9 @@ def _offers(worker: TransceiverStatistics) -> Reading:
         "elsewhere": placed.opened_elsewhere,
         "for-others": placed.opened_for_others,
         "refused": placed.refused,
+        "redirected": placed.redirected,
+        "other-host": placed.opened_at_peers,
+        "for-other-hosts": placed.opened_for_peers,
     }
 
 
@@ -87,7 +90,9 @@ FIGURES: tuple[Figure[TransceiverStatistics], ...] = (
         "edge_offers",
         Kind.COUNTER,
         "Offers by where their session went: here or elsewhere, seen from the worker that took the"
-        " request; for-others, from one that owns the session; refused, when no worker had room.",
+        " request; for-others, from one that owns the session; refused, when no worker had room;"
+        " redirected, to another cluster; other-host, to a host of the fleet; for-other-hosts,"
+        " asked for by one.",
         _offers,
         "placement",
     ),

@@ -103,23 +103,28 @@ class Connection:
         return reply
 
     def _connect(self, paths: Sequence[Path]) -> Path:
+        left_behind: list[Path] = []
         for path in paths:
             try:
                 self._socket.connect(str(path))
             except FileNotFoundError:
                 continue
+            except ConnectionRefusedError:
+                left_behind.append(path)
+                continue
             except PermissionError as exc:
                 text = f"no permission to use {path}: be root or a member of its group (edge)"
                 raise ControlError(text, os.EX_NOPERM) from exc
-            except ConnectionRefusedError as exc:
-                text = f"edge is not running: nobody listens at {path}; {_remedy(path)}"
-                raise ControlError(text, os.EX_UNAVAILABLE) from exc
             except OSError as exc:
                 text = f"no appliance answers at {path}: {exc.strerror or exc}"
                 raise ControlError(text, os.EX_UNAVAILABLE) from exc
             return path
-        text = f"edge is not running: no control socket at {paths[-1]}; {_remedy(paths[-1])}"
-        raise ControlError(text, os.EX_UNAVAILABLE)
+        path, what = paths[-1], "no control socket"
+        if left_behind:
+            path, what = left_behind[-1], "nobody listens"
+        raise ControlError(
+            f"edge is not running: {what} at {path}; {_remedy(path)}", os.EX_UNAVAILABLE
+        )
 
     def _next_line(self) -> bytes:
         buffered = self._buffered

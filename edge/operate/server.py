@@ -97,7 +97,7 @@ async def _converse(stream: trio.SocketStream, answer: Answer) -> None:
             request = decode_request(line)
             if request.is_order:
                 order = encode_line(request).decode().rstrip()
-                logger.info("user %d orders: %s", _user(stream), order)
+                logger.info("process %d of user %d orders: %s", *_client(stream), order)
             reply = await answer(request)
         except OperatorError as exc:
             reply = Refused(code=exc.code, message=str(exc))
@@ -129,10 +129,11 @@ async def _send(stream: trio.SocketStream, reply: Reply) -> bool:
     return False
 
 
-def _user(stream: trio.SocketStream) -> int:
+def _client(stream: trio.SocketStream) -> tuple[int, int]:
+    """Return the process and the user that have connected."""
     credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int = _CREDENTIALS.unpack(credentials)[1]
-    return uid
+    pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    return pid, uid
 
 
 def _remove_stale(path: Path) -> None:

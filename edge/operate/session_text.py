@@ -62,7 +62,7 @@ def _describe(details: SessionDetails) -> Iterator[tuple[str, str]]:
     yield "session", line.id
     signaling = "attached" if line.attached else "not attached"
     yield "worker", f"{line.worker}, for {span(line.age)}; signaling {signaling}"
-    yield "verdict", f"{details.verdict}: {details.meaning}, if it ended now"
+    yield "verdict", f"{details.verdict}, if it ended now: {details.meaning}"
     yield "route", f"{line.route}, {line.codec}"
     yield "up after", _layers(details.layers)
     chosen = "nominated by the client" if ice.nominated else "not nominated yet"

@@ -10,6 +10,8 @@ from edge.control import (
     WorkerStatistics,
     WorkerStatus,
 )
+from edge.operate.fleet_text import fleet_section
+from edge.operate.redis_text import redis_section
 
 Section = Callable[[Status], Iterator[str]]
 
@@ -45,6 +47,14 @@ def transceivers(status: Status) -> list[TransceiverStatistics]:
     return [each for each in known if isinstance(each, TransceiverStatistics)]
 
 
+def session_room(status: Status) -> int:
+    """Return how many sessions the workers may have that take new ones."""
+    working = (worker.statistics for worker in status.workers if worker.state == "running")
+    return sum(
+        each.placement.sessions_max for each in working if isinstance(each, TransceiverStatistics)
+    )
+
+
 def all_drops(status: Status) -> Counter[str]:
     """Return the drops of all workers by reason."""
     drops: Counter[str] = Counter()
@@ -61,7 +71,7 @@ def _overview(status: Status) -> Iterator[str]:
     yield f"signaling  tcp {', '.join(status.signaling)}"
     known = transceivers(status)
     sessions = sum(each.sessions for each in known)
-    room = sum(each.placement.sessions_max for each in known)
+    room = session_room(status)
     on_time = min((each.placement.on_time_ratio for each in known), default=1.0)
     yield f"sessions   {sessions} of {room}, {on_time:.2%} of frames on time lately"
     if (drain := status.drain) is not None:
@@ -101,7 +111,15 @@ def _drops(status: Status) -> Iterator[str]:
     yield from _ranking("dropped packets, by reason", all_drops(status))
 
 
-SECTIONS: tuple[Section, ...] = (_overview, _workers, _routing_keys, _verdicts, _drops)
+SECTIONS: tuple[Section, ...] = (
+    _overview,
+    _workers,
+    fleet_section,
+    redis_section,
+    _routing_keys,
+    _verdicts,
+    _drops,
+)
 """In the order of their appearance."""
 
 
@@ -128,6 +146,8 @@ def _describe_relay(statistics: RelayStatistics) -> str:
     text = f"{statistics.packets} packets in, {statistics.forwarded} forwarded, {flows} flows"
     if statistics.tcp.accepted:
         text += f", {statistics.tcp.connections} over TCP"
+    if (trunk := statistics.trunk) is not None:
+        text += f"; {trunk.packets} to other hosts, {trunk.delivered} from there"
     return f"{text} ({refused} claims to others' flows refused)" if refused else text
 
 
@@ -147,4 +167,11 @@ def _describe_transceiver(statistics: TransceiverStatistics) -> str:
         f"; offers: {placed.opened_here} kept, {placed.opened_elsewhere} placed elsewhere,"
         f" {placed.opened_for_others} taken for others"
     )
+    if placed.opened_at_peers or placed.opened_for_peers:
+        text += (
+            f", {placed.opened_at_peers} placed on other hosts,"
+            f" {placed.opened_for_peers} taken for other hosts"
+        )
+    if placed.redirected:
+        text += f", {placed.redirected} redirected"
     return f"{text}, {placed.refused} refused as busy" if placed.refused else text

@@ -1,6 +1,7 @@
 """``edge top``: the appliance on a terminal, drawn again and again until q is pressed."""
 
 import contextlib
+import os
 import select
 import sys
 import termios
@@ -16,11 +17,14 @@ from rich.text import Text
 from edge.control import Status
 from edge.operate.client import ControlError
 from edge.operate.rates import Rates, WorkerRates, compare
-from edge.operate.status_text import span, transceivers, worker_name
+from edge.operate.status_text import session_room, span, transceivers, worker_name
 
 DROPS_SHOWN = 10
 ON_TIME_GOOD = 0.99
 _QUIT = frozenset("qQ\x03")
+_HUNG_UP = "\x03"
+"""What a terminal that has gone away is taken to have said."""
+_HINT = "q ends"
 
 Look = Callable[[], Status]
 """Raises ControlError."""
@@ -41,7 +45,7 @@ def watch(look: Look, *, interval: float, once: bool) -> None:
         time.sleep(interval)
         console.print(draw(compare(before, look(), time.monotonic() - looked_at)))
         return
-    picture = draw(compare(None, before, interval))
+    picture = draw(compare(None, before, interval), _HINT)
     with (
         _keys() as pressed,
         Live(picture, console=console, screen=True, auto_refresh=False) as live,
@@ -53,27 +57,27 @@ def watch(look: Look, *, interval: float, once: bool) -> None:
             except ControlError as exc:
                 live.update(Group(Text(str(exc), style="bold red"), picture), refresh=True)
                 continue
-            picture = draw(compare(before, status, now - looked_at))
+            picture = draw(compare(before, status, now - looked_at), _HINT)
             before, looked_at = status, now
             live.update(picture, refresh=True)
 
 
-def draw(rates: Rates) -> RenderableType:
-    """Return the picture."""
-    parts: list[RenderableType] = [*_headlines(rates), "", _workers(rates)]
+def draw(rates: Rates, hint: str = "") -> RenderableType:
+    """Return the picture, with a hint at what can be done."""
+    parts: list[RenderableType] = [*_headlines(rates, hint), "", _workers(rates)]
     if rates.drops:
         parts += ["", _drops(rates)]
     return Group(*parts)
 
 
-def _headlines(rates: Rates) -> Iterator[RenderableType]:
+def _headlines(rates: Rates, hint: str) -> Iterator[RenderableType]:
     status = rates.status
     known = transceivers(status)
     sessions = sum(each.sessions for each in known)
-    room = sum(each.placement.sessions_max for each in known)
+    room = session_room(status)
     on_time = min((each.placement.on_time_ratio for each in known), default=1.0)
     yield Text.assemble(
-        (f"edge {status.version}", "bold"), f"  up {span(status.uptime)}", "      q ends"
+        (f"edge {status.version}", "bold"), f"   up {span(status.uptime)}", (f"   {hint}", "dim")
     )
     yield Text.assemble(
         "sessions ",
@@ -133,6 +137,8 @@ def _drops(rates: Rates) -> Table:
 def _rate(rate: float | None) -> str:
     if rate is None:
         return ""
+    if rate >= 10_000:
+        return f"{rate / 1000:.0f}k/s"
     return f"{rate:.0f}/s" if rate >= 10 or rate == 0 else f"{rate:.1f}/s"
 
 
@@ -151,7 +157,9 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
     def pressed(seconds: float) -> str:
         ready, _, _ = select.select([keyboard], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
+        if not ready:
+            return ""
+        return os.read(keyboard, 1).decode(errors="replace") or _HUNG_UP
 
     try:
         tty.setcbreak(keyboard)

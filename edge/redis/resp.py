@@ -61,7 +61,8 @@ class Replies:
             while (reply := self._reader.gets()) is not _MORE:
                 replies.append(reply)
                 self._incomplete = 0
-        except _ProtocolError as exc:
+        except (_ProtocolError, TypeError, ValueError, MemoryError) as exc:
+            # The latter ones: maps with odd keys, text that is none, arrays beyond all measure.
             raise StoreError("redis-protocol", f"not a Redis server: {exc}") from exc
         if self._incomplete > REPLY_BYTES_MAX:
             raise StoreError("redis-reply-too-long")

@@ -35,6 +35,8 @@ _SEEN = struct.Struct("<I")
 _ENTRY = struct.Struct("<28sHxxIII")
 _TAIL = struct.Struct("<II")
 
+FORMAT = 2
+"""Changes with the table above: a relay worker reads only what has been written like this."""
 ENTRY_BYTES = _ENTRY.size
 PROBES = 16
 _WINDOW_BYTES = PROBES * ENTRY_BYTES

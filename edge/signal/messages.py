@@ -125,7 +125,7 @@ class ByeReason(StrEnum):
     TIME_LIMIT = "time-limit"
     """The session has lasted as long as it may."""
     GOING_AWAY = "going-away"
-    """The server is shutting down."""
+    """The server is shutting down, or the host that owns the session cannot be reached any more."""
     INTERNAL = "internal"
 
 

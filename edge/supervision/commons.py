@@ -13,22 +13,32 @@ from pathlib import Path
 
 from edge.assignment import Neighbourhood, access_sizes
 from edge.config import Config
+from edge.fleet.states import STATE_TABLE_BYTES
 from edge.memory import HeldMemory
 from edge.routing.numbers import SLOTS_MAX
-from edge.routing.shared import table_bytes
+from edge.routing.shared import FORMAT, table_bytes
 from edge.sdnotify import ServiceManager
 from edge.supervision.estate import Estate
 from edge.transceiver.channel import listen_for_neighbours, neighbour_paths
 from edge.transceiver.load import load_table_bytes
 
+_FLOWS = f"flows-format-{FORMAT}"
 _LOAD = "load"
 _ACCESS = "access"
+_STATES = "states"
 
 
 def take_flow_memory(config: Config, manager: ServiceManager) -> HeldMemory:
-    """Take the flow memory that was kept, if it means the same by its numbers, or make one."""
+    """Take the flow memory that was kept, if it means the same by its numbers, or make one.
+
+    A predecessor's is of the size that it was made with: a reload may have changed the limit.
+    """
+    inherited = manager.take(_FLOWS)
+    if inherited is not None:
+        return HeldMemory(inherited)
     size = table_bytes(config.relay.flows_max * len(config.relay.listen))
-    name = _flows_name(config)
+    meaning = (FORMAT, size, SLOTS_MAX, *map(str, config.relay.listen))
+    name = f"flows-{zlib.crc32(repr(meaning).encode()):08x}"
     memory = _take_memory(manager, name, size)
     manager.keep(name, memory.fileno())
     return memory
@@ -58,7 +68,9 @@ def open_neighbourhood(
         undo.callback(load.close)
         access = _take_memory(manager, _ACCESS, access_sizes(config).memory_bytes)
         undo.callback(access.close)
-        yield Neighbourhood(tuple(listeners), paths, load, access, hash_key)
+        states = _take_memory(manager, _STATES, STATE_TABLE_BYTES)
+        undo.callback(states.close)
+        yield Neighbourhood(tuple(listeners), paths, load, access, states, hash_key)
 
 
 def descriptors(estate: Estate) -> dict[str, int]:
@@ -69,15 +81,9 @@ def descriptors(estate: Estate) -> dict[str, int]:
         found[_listener_name(slot)] = listener.fileno()
     found[_LOAD] = shared.load_memory.fileno()
     found[_ACCESS] = shared.access_memory.fileno()
-    found[_flows_name(estate.config)] = estate.flow_memory.fileno()
+    found[_STATES] = shared.state_memory.fileno()
+    found[_FLOWS] = estate.flow_memory.fileno()
     return found
-
-
-def _flows_name(config: Config) -> str:
-    """Return a name that says what the numbers in the flow memory mean."""
-    size = table_bytes(config.relay.flows_max * len(config.relay.listen))
-    meaning = (size, SLOTS_MAX, *map(str, config.relay.listen))
-    return f"flows-{zlib.crc32(repr(meaning).encode()):08x}"
 
 
 def _listener_name(slot: int) -> str:

@@ -97,7 +97,7 @@ class Crew(ABC):
         with trio.move_on_after(self.leaving[worker] - time.monotonic() + STOP_TIME):
             await worker.ended.wait()
         await _make_end(worker)
-        logger.info("worker %s has left", worker.name)
+        logger.info("worker %s has left", worker.name, extra={"worker": worker.name})
         self.release(worker)
         del self.leaving[worker]
 
@@ -128,6 +128,7 @@ async def wait_ready(workers: Sequence[SupervisedWorker], limit: float) -> None:
 
 async def _make_end(worker: SupervisedWorker) -> None:
     if not worker.ended.is_set():
-        logger.error("worker %s did not end in time: killing it", worker.name)
+        extra = {"worker": worker.name}
+        logger.error("worker %s did not end in time: killing it", worker.name, extra=extra)
         worker.kill()
         await worker.ended.wait()

@@ -12,6 +12,7 @@ reader does not know it ignores.
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,6 +66,11 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Handover(version={self.version!r}, workers={len(self.workers)})"
+
+    @property
+    def relay_places(self) -> int:
+        """How many places relay workers have."""
+        return sum(each.kind == "relay" and each.place is not None for each in self.workers)
 
     def all_descriptors(self) -> list[int]:
         ends = [end for each in self.workers for end in (each.sentinel, each.channel)]
@@ -133,10 +139,11 @@ def take_signals() -> None:
 
 
 def children() -> list[int]:
-    """Return our child processes."""
+    """Return our child processes; none where the kernel does not tell."""
     found: list[int] = []
     for thread in Path("/proc/self/task").iterdir():
-        found += map(int, (thread / "children").read_text().split())
+        with suppress(FileNotFoundError):
+            found += map(int, (thread / "children").read_text().split())
     return found
 
 

@@ -10,7 +10,7 @@ connections of clients cannot change hands: the former worker stays as long as i
 from attrs import evolve
 
 from edge import control, relay
-from edge.assignment import shared_keys
+from edge.assignment import fleet_keys, shared_keys
 from edge.errors import BootError
 from edge.sockets import empty
 from edge.supervised import SupervisedWorker
@@ -69,6 +69,15 @@ class Relays(Crew):
         for one in list(self.leaving):
             await one.tell(control.AcceptKeys(self._estate.new_order(), keys))
 
+    async def use_fleet_keys(self) -> None:
+        """Have all seal and open by the fleet's present keys."""
+        keys = fleet_keys(self._estate.keys)
+        for place, one in enumerate(self.active):
+            settings = self._estate.relay_settings(one.index, place)
+            await one.change(settings, control.UseFleetKeys(self._estate.new_order(), keys))
+        for one in list(self.leaving):
+            await one.tell(control.UseFleetKeys(self._estate.new_order(), keys))
+
     def release(self, worker: SupervisedWorker) -> None:
         """Its number is free: the internal socket stays for the next that has it."""
 
@@ -119,6 +128,8 @@ class Relays(Crew):
         if sockets.open_relay_internal(number + 1):
             await self._transceivers.trust_relays()
         empty(sockets.relay_internal[number])
+        if sockets.relay_trunk:
+            empty(sockets.relay_trunk[number])
         return number
 
     def _make(self, number: int, settings: relay.RelaySettings) -> SupervisedWorker:

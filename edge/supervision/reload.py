@@ -49,7 +49,7 @@ class Reload:
         former = estate.config, estate.keys
         relays, transceivers = self._probe()
         estate.config = config
-        estate.keys = evolve(keys, routing=estate.keys.routing)
+        estate.keys = evolve(keys, routing=estate.keys.routing, fleet=estate.keys.fleet)
         relays_now, transceivers_now = self._probe()
         regenerate = transceivers_now != transceivers
         if config.transceiver.workers != len(self.transceivers.active):
@@ -63,6 +63,11 @@ class Reload:
         changed = await self._set_watch(former[0]) or regenerate
         if keys.routing != estate.keys.routing:
             await self._rotate_keys(keys)
+            changed = True
+        if keys.fleet != estate.keys.fleet:
+            estate.keys = evolve(estate.keys, fleet=keys.fleet)
+            await self.relays.use_fleet_keys()
+            await self.transceivers.use_fleet_keys()
             changed = True
         if relays_now != relays:
             await self.relays.replace()

@@ -4,13 +4,16 @@ import multiprocessing.util
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
 import trio
 
 from edge import __version__
+from edge.config import Config, waiting_keys
 from edge.errors import BootError
+from edge.keys import KeySet
 from edge.offspring import Inherited, reap_child
 from edge.supervised import SupervisedWorker
 from edge.supervision.commons import descriptors
@@ -34,12 +37,14 @@ class Succession:
         relays: Relays,
         transceivers: Transceivers,
         successor: Successor,
+        load: Callable[[], tuple[Config, KeySet]],
         started_at: float,
     ) -> None:
         self._estate = estate
         self._relays = relays
         self._transceivers = transceivers
         self._successor = successor
+        self._load = load
         self._started_at = started_at
 
     @property
@@ -52,8 +57,12 @@ class Succession:
 
         Raises:
             BootError: no.
+            ConfigError: the configuration cannot be used.
 
         """
+        config, _ = await trio.to_thread.run_sync(self._load)
+        if waiting := waiting_keys(self._estate.config, config):
+            raise BootError(f"the configuration needs a restart: {', '.join(waiting)}")
         for one in (*self._relays.active, *self._transceivers.active):
             if not one.is_running:
                 raise BootError(f"worker {one.name} is not running")

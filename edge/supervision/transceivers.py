@@ -15,7 +15,7 @@ from functools import partial
 from attrs import evolve
 
 from edge import control
-from edge.assignment import addresses, shared_keys
+from edge.assignment import addresses, fleet_keys, shared_keys
 from edge.errors import BootError
 from edge.routing.numbers import SLOTS_MAX
 from edge.sockets import empty
@@ -78,6 +78,8 @@ class Transceivers(Crew):
         ]
         for each in settings:
             empty(each.internal)
+            if each.trunk is not None:
+                empty(each.trunk.socket)
         new = [self._make(each.index, evolve(each, waits=True)) for each in settings]
         await self.launch(new)
         for one, each in zip(new, settings, strict=True):
@@ -89,6 +91,11 @@ class Transceivers(Crew):
         """Have all seal new ufrags with the first routing key."""
         key = shared_keys(self._estate.keys)[0]
         await self._change(lambda: control.IssueWith(self._estate.new_order(), key))
+
+    async def use_fleet_keys(self) -> None:
+        """Have all seal and open by the fleet's present keys."""
+        keys = fleet_keys(self._estate.keys)
+        await self._change(lambda: control.UseFleetKeys(self._estate.new_order(), keys))
 
     async def trust_relays(self) -> None:
         """Have all take frames from the relay workers' internal addresses as they are now."""

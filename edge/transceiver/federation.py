@@ -1,5 +1,7 @@
 """One transceiver worker's part in the fleet: the hosts it asks, and the door they come in by."""
 
+from collections import Counter
+
 import trio
 
 from edge.fleet.map import FleetKey
@@ -20,6 +22,8 @@ class Federation:
         self._fleet = settings.fleet
         self._ring = KeyRing(settings.keys)
         self._states = StateTable(settings.state_memory.map())
+        self.drops: Counter[str] = Counter()
+        """Connections that were not let in, and messages not understood, by reason."""
         self.doors = [
             Door(trio.SocketListener(trio.socket.from_stdlib_socket(one)), is_open=is_open)
             for one in settings.listeners
@@ -36,7 +40,7 @@ class Federation:
         task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Let other hosts in, and to what ``source`` has."""
-        gateway = Gateway(self._fleet, self._ring, source, self._states)
+        gateway = Gateway(self._fleet, self._ring, source, self._states, self.drops)
         await gateway.serve(self.doors, task_status=task_status)
 
     def use_keys(self, keys: list[FleetKey]) -> None:

@@ -36,9 +36,16 @@ LOG_INTERVAL = 10.0
 
 
 class Gateway:
-    """The control channel's listeners of one worker."""
+    """The control channel's listeners of one worker. It counts in ``drops``, by reason."""
 
-    def __init__(self, fleet: FleetMap, ring: KeyRing, source: Source, states: StateTable) -> None:
+    def __init__(
+        self,
+        fleet: FleetMap,
+        ring: KeyRing,
+        source: Source,
+        states: StateTable,
+        drops: Counter[str],
+    ) -> None:
         self._fleet = fleet
         self._ring = ring
         self._source = source
@@ -46,8 +53,7 @@ class Gateway:
         self._connections: Counter[str] = Counter()
         self._handshakes = 0
         self._logged_at = -LOG_INTERVAL
-        self.drops: Counter[str] = Counter()
-        """Connections that were not let in, by reason."""
+        self._drops = drops
 
     async def serve(
         self,
@@ -120,14 +126,14 @@ class Gateway:
         message = wire.decode_to_host(data)
         match message:
             case None:
-                self.drops["unknown-message"] += 1
+                self._drops["control-unknown-message"] += 1
             case HostState():
                 self._states.publish(member.name, message, time.monotonic())
             case _:
                 end.take(message)
 
     def _refuse(self, member: Member | None, reason: str) -> None:
-        self.drops[reason] += 1
+        self._drops[f"control-{reason}"] += 1
         now = time.monotonic()
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now

@@ -48,11 +48,13 @@ class Host:
         self._neighbours = neighbours
         self._placement = placement
         self.opened_here = 0
-        """Sessions that this worker has accepted and owns."""
+        """Sessions that this worker has accepted, from clients or other hosts, and owns."""
         self.opened_elsewhere = 0
         """Sessions that it has accepted, and another worker owns."""
         self.opened_at_peers = 0
         """Sessions that it has accepted, and another host owns."""
+        self.opened_for_peers = 0
+        """Sessions that other hosts have asked it for."""
         self.refused = 0
         """Offers that no worker had room for."""
 
@@ -221,12 +223,10 @@ class ForPeers:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self.opened = 0
-        """Sessions that other hosts have asked for."""
 
     async def open_session(self, request: SessionRequest, report: Report) -> Owned:
         opened = await self._host.open_here(request, report)
-        self.opened += 1
+        self._host.opened_for_peers += 1
         return opened
 
     async def attach(self, session: str, secret: str | None, report: Report | None) -> Owned:

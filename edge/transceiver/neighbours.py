@@ -29,7 +29,8 @@ REPLY_TIME = 2.0
 """How long a worker may take to answer."""
 REQUESTS_MAX = 1000
 """Requests to one worker that are not answered yet."""
-
+REGAINS_MAX = 100
+"""Sessions of one lost connection that are looked for at the same time."""
 
 Start = Callable[[Callable[[], Awaitable[object]]], None]
 """Runs a task."""
@@ -63,6 +64,7 @@ class Neighbour:
         self._connecting = trio.Lock()
         self._end: _AcceptingEnd | None = None
         self._regaining: dict[RemoteSession, None] = {}
+        self._regaining_turns = trio.Semaphore(REGAINS_MAX)
 
     @property
     def sessions(self) -> int:
@@ -109,8 +111,9 @@ class Neighbour:
 
     async def _regain(self, session: "RemoteSession") -> None:
         try:
-            end = await self._connected()
-            await end.adopt(session)
+            async with self._regaining_turns:
+                end = await self._connected()
+                await end.adopt(session)
         except (NeighbourError, SignalError):
             session.tell(self._loss)
         finally:

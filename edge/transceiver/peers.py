@@ -4,9 +4,10 @@ A worker connects to a host when it first needs it. Whichever worker there takes
 (edge/transceiver/gateway.py) places what is asked for on its own host, and nowhere else.
 """
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 
 from attrs import evolve
@@ -22,6 +23,8 @@ from edge.transceiver.remote import call_member
 
 AVOID_TIME = 3.0
 """A host that could not be asked is not asked again for so long."""
+FAIL_TIME = 1.0
+"""Nobody tries to connect to it for so long."""
 LOOK_INTERVAL = 0.25
 """What is known of the hosts' room is read again after so long."""
 TELLING_TIME = 0.3
@@ -41,12 +44,17 @@ class RemoteHost:
     """Another host of the fleet."""
 
     def __init__(
-        self, member: Member, neighbour: Neighbour, clock: Callable[[], float] = time.monotonic
+        self,
+        member: Member,
+        connect: Callable[[], Awaitable[Channel]],
+        start: Start,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.member = member
-        self._neighbour = neighbour
+        self._connect = connect
+        self._neighbour = Neighbour(self._try, start, regains=True, loss=HOST_LOST)
         self._clock = clock
-        self._avoid_until = 0.0
+        self._avoid_until = self._fail_until = -math.inf
         self._pending = 0
         self._opened: deque[float] = deque(maxlen=RECENT_MAX)
 
@@ -91,6 +99,16 @@ class RemoteHost:
         """``SessionHost.attach`` on that host; errors as those of ``open_session``."""
         return await self._neighbour.attach(session, secret, report)
 
+    async def _try(self) -> Channel:
+        """Connect; those who waited meanwhile do not wait once more if it cannot be reached."""
+        if self._clock() < self._fail_until:
+            raise NeighbourError(f"host {self.member.name} could not be reached")
+        try:
+            return await self._connect()
+        except NeighbourError:
+            self._fail_until = self._clock() + FAIL_TIME
+            raise
+
 
 class Peers:
     """All other hosts that have transceivers. ``start`` runs the tasks of connections."""
@@ -114,10 +132,7 @@ class Peers:
         for member in fleet.peers:
             if member.cluster is None:
                 continue
-            neighbour = Neighbour(
-                partial(self._connect, member), start, regains=True, loss=HOST_LOST
-            )
-            host = RemoteHost(member, neighbour, clock)
+            host = RemoteHost(member, partial(self._connect, member), start, clock)
             self._hosts[member.cluster.id, member.number] = host
             self._by_cluster.setdefault(member.cluster.id, []).append(host)
 

@@ -27,6 +27,7 @@ async def tell_peers(fleet: FleetMap, ring: KeyRing, state: Callable[[], HostSta
     """Tell every other host that has transceivers, every second, for ever."""
     voice = _Voice(fleet, ring, state)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)  # there may be no such host
         for member in fleet.peers:
             if member.cluster is not None:
                 nursery.start_soon(voice.tell, member)

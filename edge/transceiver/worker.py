@@ -9,6 +9,8 @@ import gc
 import logging
 import os
 import time
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 
 import trio
@@ -230,6 +232,10 @@ class Transceiver:
     def _all_doors(self) -> list[Door]:
         return [*self._doors, *(self._federation.doors if self._federation is not None else ())]
 
+    @property
+    def _control_drops(self) -> Counter[str]:
+        return self._federation.drops if self._federation is not None else Counter()
+
     def answer(self, question: control.Question) -> control.Answer:
         return self._inspector.answer(question)
 
@@ -252,11 +258,13 @@ class Transceiver:
                 opened_elsewhere=host.opened_elsewhere,
                 opened_for_others=residents.opened_for_others,
                 refused=host.refused,
+                opened_at_peers=host.opened_at_peers,
+                opened_for_peers=host.opened_for_peers,
                 redirected=self._steered.redirected if self._steered is not None else 0,
                 remote=host.remote_sessions,
                 detached=residents.detached,
             ),
-            drops=dict(driver.all_drops() + self._visitors.drops),
+            drops=dict(driver.all_drops() + self._visitors.drops + self._control_drops),
             bytes_received=driver.bytes_received,
             bytes_sent=driver.bytes_sent,
             setup=driver.tally.setup_counts(),
@@ -264,7 +272,14 @@ class Transceiver:
             media=driver.tally.media_counts(),
             links=driver.tally.link_counts(),
             process=process.consumption(),
+            trunk=self._way_counts(),
         )
+
+    def _way_counts(self) -> control.WayCounts | None:
+        if self._trunk is None:
+            return None
+        turned = self._driver.ways_turned
+        return control.WayCounts(frames=self._trunk.frames, ways=self._trunk.ways, turned=turned)
 
     def _reload_certificate(self) -> None:
         if self._tls is None:
@@ -340,10 +355,10 @@ def _steered(
         return None
     fleet = settings.peers.fleet
 
-    def read(name: str) -> HostState | None:
-        return placement.of_host() if name == fleet.here.name else peers.states().get(name)
+    def states() -> Mapping[str, HostState]:
+        return {**peers.states(), fleet.here.name: placement.of_host()}
 
-    return SteeredHost(host, settings.steering, FleetView(fleet, read, time.monotonic))
+    return SteeredHost(host, settings.steering, FleetView(fleet, states, time.monotonic))
 
 
 def _positions(settings: VisitorSettings) -> PositionDatabase | None:

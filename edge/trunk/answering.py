@@ -67,7 +67,8 @@ class Way:
             self._rows.clear()
 
     def notify(self, kind: int, clients: Sequence[bytes]) -> None:
-        """Tell the relay something about clients."""
+        """Tell the relay something about clients, behind what is queued for them."""
+        self.flush()
         for start in range(0, len(clients), NOTICE_ROWS_MAX):
             part = clients[start : start + NOTICE_ROWS_MAX]
             self._send(kind, [frames.ROW_HEAD.pack(client, 0, 0) for client in part])
@@ -107,6 +108,11 @@ class TransceiverTrunk:
         self._entrances = {entrance: index for index, entrance in enumerate(settings.entrances)}
         self._latest: dict[int, Way] = {}
         """By number of the entrance: the way of its latest frame."""
+
+    @property
+    def ways(self) -> int:
+        """How many there are."""
+        return len(self._ways)
 
     def use_keys(self, keys: Sequence[FleetKey]) -> None:
         """Seal with the first of these keys from now on, and open with all of them."""

@@ -140,7 +140,8 @@ class RelayTrunk:
         entrance = self._stream_entrance if by_tcp else entrances[public_socket]
         sent = self._queue(kind, owner, public_socket, entrance, wires, self._clock())
         self._out.flush()
-        self.packets += sent
+        if kind == frames.PACKETS:
+            self.packets += sent
         return sent > 0
 
     def _queue(

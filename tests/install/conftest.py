@@ -1,12 +1,11 @@
 """Two packages for all stories, and a machine for each."""
 
-import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,29 @@ from tests.install.service import configure, good_config, wait_active
 
 MEMORY = "/dev/shm"
 DISK_BYTES = 1 << 30
+SOURCES = (
+    *("edge", "web", "config", "packaging", "scripts", "systemd", "docs"),
+    *("pyproject.toml", "requirements.lock", "requirements-build.lock", "README.md", "LICENSE"),
+)
+"""What a package is made of."""
 
 
 @frozen
 class Package:
-    """A package of ours. ``version`` is as dpkg has it."""
+    """A package of ours. ``version`` is as dpkg has it, ``program`` as the program has."""
 
     path: Path
     version: str
+    program: str
 
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Package]:
     """Build the package, and the one that it is upgraded to."""
-    build = partial(_build, tmp_path_factory.mktemp("packages"))
+    sources = REPOSITORY, _next_version(tmp_path_factory.mktemp("source"))
+    folders = (tmp_path_factory.mktemp("package") for _ in sources)
     with ThreadPoolExecutor() as pool:
-        first, second = pool.map(build, (1, 2))
+        first, second = pool.map(_build, sources, folders)
     return first, second
 
 
@@ -69,15 +75,26 @@ def _disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(tempfile.mkdtemp(prefix="edge-machine-", dir=MEMORY))
 
 
-def _build(folder: Path, revision: int) -> Package:
+def _build(source: Path, folder: Path) -> Package:
     done = subprocess.run(
-        [REPOSITORY / "scripts" / "make-deb", folder / str(revision)],
-        env={**os.environ, "REVISION": str(revision)},
-        check=False,
-        capture_output=True,
-        text=True,
+        [source / "scripts" / "make-deb", folder], check=False, capture_output=True, text=True
     )
     if done.returncode != 0:
         pytest.fail(f"make deb: {done.stderr}")
     path = Path(done.stdout.splitlines()[-1])
-    return Package(path, path.name.split("_")[1])
+    version = path.name.split("_")[1]
+    return Package(path, version, version.rpartition("-")[0])
+
+
+def _next_version(folder: Path) -> Path:
+    """Copy what a package is made of, as of the next version."""
+    for name in SOURCES:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    init = folder / "edge" / "__init__.py"
+    init.write_text(re.sub(r'__version__ = "(.*)"', r'__version__ = "\1.post1"', init.read_text()))
+    return folder

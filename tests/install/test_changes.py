@@ -2,7 +2,7 @@
 
 import trio
 
-from tests.install.caller import calling, wait_callable, wait_echoed
+from tests.install.caller import calling, wait_callable, wait_echoed, watching
 from tests.install.conftest import Package
 from tests.install.machine import Machine
 from tests.install.service import (
@@ -11,10 +11,13 @@ from tests.install.service import (
     good_config,
     loss,
     main_process,
+    report,
     run,
+    status,
     supervisor,
     systemctl,
     wait,
+    workers,
 )
 
 
@@ -32,38 +35,51 @@ async def test_bad_configuration_is_refused_at_reload(host: Machine) -> None:
 
 
 async def test_reload_keeps_calls(host: Machine) -> None:
+    """One more relay, and transceivers with another limit: new ones for calls from now on."""
+    former = set(workers(host, "transceiver").values())
+    changed = good_config(host).replace("[relay]", "[relay]\nworkers = 3")
+    changed = changed.replace("[transceiver]", "[transceiver]\nsessions_max = 500")
     async with calling(host) as peer:
-        configure(host, good_config(host).replace("[relay]", "[relay]\nworkers = 3"))
+        configure(host, changed)
         await systemctl(host, "reload")
         await wait_echoed(peer, 100)
         lost, gap = loss(peer)
-    print(f"reload, 2 to 3 relay workers: {lost} frames lost, longest gap {gap * 1e3:.0f} ms")
+        assert len(former & set(workers(host, "transceiver").values())) == 1, "that of the call"
+    print(f"reload of relays and transceivers: {lost} frames lost, longest gap {gap * 1e3:.0f} ms")
     assert lost == 0
+    await wait(host, lambda: not former & set(workers(host, "transceiver").values()))
     configure(host, good_config(host))
     await systemctl(host, "reload")
 
 
-async def test_upgrade_lets_calls_end(host: Machine, packages: tuple[Package, Package]) -> None:
-    host.put("/root/edge.deb", packages[1].path.read_bytes())
+async def test_upgrade_keeps_calls(host: Machine, packages: tuple[Package, Package]) -> None:
+    """The service is another program afterwards, under the same process id."""
     old, new = (each.version for each in packages)
-    async with trio.open_nursery() as nursery:
-        async with calling(host) as peer:
-            nursery.start_soon(run, host, "dpkg", "--install", "/root/edge.deb")
-            await wait(host, lambda: host.property("ActiveState") == "deactivating")
-            # What runs goes on to have its code, what starts next has the new one.
-            versions = host.run("ls", "/opt/edge/versions").stdout.split()
-            assert versions == sorted([old, new])
-            assert host.run("readlink", "/opt/edge/current").stdout.strip().endswith(new)
-            await wait_echoed(peer, 50)
-            lost, gap = loss(peer)
-        callable_after = await wait_callable(host)
+    known = supervisor(host)
+    host.put("/root/edge.deb", packages[1].path.read_bytes())
+    assert status(host)["version"] == packages[0].program
+    async with calling(host) as peer:
+        await wait_echoed(peer, 25)
+        began = trio.current_time()
+        await run(host, "dpkg", "--install", "/root/edge.deb")
+        took = trio.current_time() - began
+        await wait(host, lambda: status(host)["version"] == packages[1].program)
+        await wait_callable(host)
+        await wait_echoed(peer, 50)
+        lost, gap = loss(peer)
+        # What runs goes on to have its code.
+        assert set(host.run("ls", "/opt/edge/versions").stdout.split()) == {old, new}
+        assert host.processes(f"/opt/edge/versions/{old}/")
     print(
         f"upgrade: {lost} frames of a call lost, longest gap {gap * 1e3:.0f} ms; "
-        f"next call connected {callable_after:.3f} s after its end"
+        f"dpkg took {took:.1f} s"
     )
     assert lost == 0
+    assert supervisor(host) == known
+    assert host.property("NRestarts") == "0"
+    await wait(host, lambda: not host.processes(f"/opt/edge/versions/{old}/"))
+    host.run("systemctl", "start", "edge-sweep.service")
     assert host.run("ls", "/opt/edge/versions").stdout.split() == [new]
-    assert host.processes(f"/opt/edge/versions/{new}/")
 
 
 async def test_version_in_use_is_not_swept(
@@ -75,9 +91,13 @@ async def test_version_in_use_is_not_swept(
     host.run("systemd-run", "--quiet", "--unit", "left", "sh", "-c", f"exec {left}")
     host.put("/root/edge.deb", packages[0].path.read_bytes())
     await wait(host, lambda: "msgspec" in _mapped(host, "left"))
-    await run(host, "dpkg", "--install", "/root/edge.deb")
-    assert host.run("ls", "/opt/edge/versions").stdout.split() == sorted([older, newer])
+    async with watching(host) as watch:
+        await run(host, "dpkg", "--install", "/root/edge.deb")
+    report("upgrade", watch)
+    assert watch.lost <= 0, "fewer: some datagrams of workers among themselves were read, too"
+    assert set(host.run("ls", "/opt/edge/versions").stdout.split()) == {older, newer}
     host.run("systemctl", "stop", "left")
+    await wait(host, lambda: not host.processes(f"/opt/edge/versions/{newer}/"))
     host.run("systemctl", "start", "edge-sweep.service")
     assert host.run("ls", "/opt/edge/versions").stdout.split() == [older]
     await wait_callable(host)

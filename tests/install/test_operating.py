@@ -27,10 +27,10 @@ def test_root_sees_the_status(host: Machine) -> None:
 
 
 def test_members_of_the_group_see_the_status_and_others_are_told_why_not(host: Machine) -> None:
-    host.run("useradd", "--groups", "edge", "operator")
+    host.run("useradd", "--groups", "edge", "alice")
     host.run("useradd", "stranger")
     as_user = ("runuser", "--user")
-    told = host.run(*as_user, "operator", "--", "edge", "status", "--json")
+    told = host.run(*as_user, "alice", "--", "edge", "status", "--json")
     assert len(json.loads(told.stdout)["workers"]) == 4
     refused = host.run(*as_user, "stranger", "--", "edge", "status", check=False)
     assert refused.returncode == os.EX_NOPERM

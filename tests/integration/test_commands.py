@@ -1,8 +1,12 @@
 """The operator's commands against a running appliance, as a shell runs them."""
 
 import json
+import os
+import pty
 import re
+import signal
 import sys
+import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +20,7 @@ from edge.operate.client import Connection
 from edge.operate.protocol import SESSIONS_SHOWN_MAX, AskSessions, TheSessions
 from edge.operate.status_text import transceivers
 from tests.support.appliance import Appliance, running_appliance, wait_status
-from tests.support.caller import calling, new_credentials, offer, signaling
+from tests.support.caller import LiveCall, attribute, calling, new_credentials, offer, signaling
 
 
 async def edge(directory: Path, *arguments: str) -> tuple[int, str, str]:
@@ -28,27 +32,27 @@ async def edge(directory: Path, *arguments: str) -> tuple[int, str, str]:
 
 @asynccontextmanager
 async def appliance_with_calls(
-    directory: Path, calls: int
-) -> AsyncIterator[tuple[Appliance, list[str]]]:
-    """Run an appliance with two workers; yield it and the ids of its sessions."""
+    directory: Path, count: int
+) -> AsyncIterator[tuple[Appliance, list[LiveCall]]]:
+    """Run an appliance with two workers; yield it and its calls."""
     async with running_appliance(directory) as appliance, trio.open_nursery() as nursery:
-        ids: list[str] = []
+        calls: list[LiveCall] = []
         up = trio.Event()
 
         async def call() -> None:
             async with calling(await appliance.origin()) as one:
                 await one.wait_echo(20)
-                ids.append(one.session)
-                if len(ids) == calls:
+                calls.append(one)
+                if len(calls) == count:
                     up.set()
                 await trio.sleep_forever()
 
-        for _ in range(calls):
+        for _ in range(count):
             nursery.start_soon(call)
         with trio.fail_after(30):
             await up.wait()
-        await wait_status(appliance, has_sessions(calls))
-        yield appliance, ids
+        await wait_status(appliance, has_sessions(count))
+        yield appliance, calls
         nursery.cancel_scope.cancel()
 
 
@@ -63,7 +67,9 @@ async def test_status(tmp_path: Path) -> None:
         for name in ("relay-0", "relay-1", "transceiver-0", "transceiver-1"):
             assert name in text
         assert "1 of 1000 sessions (1 opened, 1 with media)" in text
-        assert re.search(r"^sessions   1 of 2000, [0-9.]+% of frames on time lately$", text, re.M)
+        assert re.search(
+            r"^sessions   1 of 2000, [0-9.]+% of frames on time lately$", text, re.MULTILINE
+        )
         status, text, _ = await edge(tmp_path, "status", "--json")
         assert status == 0
         document = json.loads(text)
@@ -72,12 +78,12 @@ async def test_status(tmp_path: Path) -> None:
 
 
 async def test_sessions_and_one_of_them(tmp_path: Path) -> None:
-    async with appliance_with_calls(tmp_path, 3) as (_, ids):
+    async with appliance_with_calls(tmp_path, 3) as (_, calls):
         status, text, _ = await edge(tmp_path, "sessions")
         assert status == 0
         header, *lines = text.splitlines()
         assert header.split()[:4] == ["session", "worker", "up", "age"]
-        assert {line.split()[0] for line in lines} == set(ids)
+        assert {line.split()[0] for line in lines} == {call.session for call in calls}
         assert all(" media " in line and " default " in line for line in lines)
 
         status, text, _ = await edge(tmp_path, "sessions", "--limit", "2", "--json")
@@ -86,45 +92,45 @@ async def test_sessions_and_one_of_them(tmp_path: Path) -> None:
         status, text, _ = await edge(tmp_path, "sessions", "--limit", "2")
         assert "2 of 3 sessions: --limit shows more\n" in text
 
-        status, text, _ = await edge(tmp_path, "session", ids[0])
+        status, text, _ = await edge(tmp_path, "session", calls[0].session)
         assert status == 0
         shown = dict(line.split(None, 1) for line in text.splitlines())
-        assert shown["session"] == ids[0]
-        assert shown["verdict"].startswith(("ok: ", "gave-up: "))
+        assert shown["session"] == calls[0].session
+        assert shown["verdict"].startswith(("ok, ", "gave-up, "))
         assert re.match(
             r"ice \d+ ms, dtls \d+ ms, media \d+ ms", shown["up"].removeprefix("after").lstrip()
         )
         assert re.match(r"127\.0\.0\.1:\d+, nominated by the client", shown["client"])
         assert re.match(r"[1-9]\d* packets, \d+ bytes; 0 lost", shown["received"])
 
-        status, text, _ = await edge(tmp_path, "session", ids[0], "--json")
+        status, text, _ = await edge(tmp_path, "session", calls[0].session, "--json")
         details = json.loads(text)
-        assert details["line"]["id"] == ids[0]
+        assert details["line"]["id"] == calls[0].session
         assert details["rtp"]["packets_received"] >= 20
-        assert "ufrag" not in text
-        assert "password" not in text
+        for secret in (calls[0].ufrag, calls[0].secret, attribute(calls[0].sdp, "ice-pwd")):
+            assert secret not in text
 
 
 async def test_ending_a_session(tmp_path: Path) -> None:
-    async with appliance_with_calls(tmp_path, 2) as (appliance, ids):
-        status, text, _ = await edge(tmp_path, "end", ids[0])
-        assert (status, text) == (0, f"session {ids[0]} has ended\n")
+    async with appliance_with_calls(tmp_path, 2) as (appliance, calls):
+        status, text, _ = await edge(tmp_path, "end", calls[0].session)
+        assert (status, text) == (0, f"session {calls[0].session} has ended\n")
         found = await wait_status(appliance, has_sessions(1))
         assert sum(each.ended.get("going-away", 0) for each in transceivers(found)) == 1
         for command in ("session", "end"):
-            status, text, errors = await edge(tmp_path, command, ids[0])
+            status, text, errors = await edge(tmp_path, command, calls[0].session)
             assert (status, text) == (65, "")
-            assert errors == f"there is no session {ids[0]}: edge sessions lists them\n"
-        assert (await edge(tmp_path, "session", ids[1]))[0] == 0
+            assert errors == f"there is no session {calls[0].session}: edge sessions lists them\n"
+        assert (await edge(tmp_path, "session", calls[1].session))[0] == 0
 
 
 async def test_a_drain_refuses_offers_until_it_is_taken_back(tmp_path: Path) -> None:
-    async with appliance_with_calls(tmp_path, 1) as (appliance, ids):
+    async with appliance_with_calls(tmp_path, 1) as (appliance, calls):
         status, text, _ = await edge(tmp_path, "drain")
         assert (status, text) == (0, "draining: no new sessions; 1 left\n")
         assert "DRAINING" in (await edge(tmp_path, "status"))[1]
         assert await refusal(appliance) == ("busy", "This server takes no new sessions for now.")
-        assert (await edge(tmp_path, "session", ids[0]))[0] == 0
+        assert (await edge(tmp_path, "session", calls[0].session))[0] == 0
 
         status, text, _ = await edge(tmp_path, "undrain")
         assert (status, text) == (0, "taking new sessions again\n")
@@ -163,6 +169,32 @@ async def test_what_is_left_at_the_deadline_is_ended(tmp_path: Path) -> None:
         assert found.drain.deadline is None
 
 
+async def test_a_worker_that_hangs_is_named(tmp_path: Path) -> None:
+    async with appliance_with_calls(tmp_path, 1) as (appliance, calls):
+        pids = {each.index: each.pid for each in await appliance.workers("transceiver")}
+        idle = 1 - int(calls[0].session.split(".")[1])
+        hung = pids[idle]
+        assert hung is not None
+        os.kill(hung, signal.SIGSTOP)  # until the supervisor ends it, after 5 s
+        found: dict[str, tuple[int, str, str]] = {}
+
+        async def ask(name: str, *arguments: str) -> None:
+            found[name] = await edge(tmp_path, *arguments)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "list", "sessions")
+            nursery.start_soon(ask, "one", "session", calls[0].session)
+            nursery.start_soon(ask, "none", "session", "1.0.nobody")
+        status, text, _ = found["list"]
+        assert status == 0
+        assert calls[0].session in text
+        assert f"no answer from transceiver-{idle}: its sessions are missing\n" in text
+        assert found["one"][0] == 0
+        status, _, errors = found["none"]
+        assert status == 75
+        assert f"transceiver-{idle} did not answer: try again" in errors
+
+
 async def test_reload(tmp_path: Path) -> None:
     async with running_appliance(tmp_path) as appliance:
         assert (await edge(tmp_path, "reload"))[:2] == (0, "nothing to change\n")
@@ -178,7 +210,7 @@ async def test_reload(tmp_path: Path) -> None:
 
 
 async def test_an_upgrade_keeps_calls_and_the_drain(tmp_path: Path) -> None:
-    async with appliance_with_calls(tmp_path, 1) as (appliance, ids):
+    async with appliance_with_calls(tmp_path, 1) as (appliance, calls):
         assert (await edge(tmp_path, "drain", "--deadline", "500"))[0] == 0
         status, text, _ = await edge(tmp_path, "upgrade")
         assert status == 0
@@ -190,7 +222,7 @@ async def test_an_upgrade_keeps_calls_and_the_drain(tmp_path: Path) -> None:
         assert found.drain is not None
         assert found.drain.deadline is not None
         assert 400 < found.drain.deadline < 500
-        assert (await edge(tmp_path, "session", ids[0]))[0] == 0
+        assert (await edge(tmp_path, "session", calls[0].session))[0] == 0
 
 
 async def test_top_without_a_terminal_is_one_picture(tmp_path: Path) -> None:
@@ -199,6 +231,30 @@ async def test_top_without_a_terminal_is_one_picture(tmp_path: Path) -> None:
         assert status == 0
         assert "sessions 1 of 2000" in text
         assert "transceiver-1" in text
+
+
+async def test_top_on_a_terminal_ends_with_q(tmp_path: Path) -> None:
+    async with appliance_with_calls(tmp_path, 1):
+        ours, theirs = pty.openpty()
+        before = termios.tcgetattr(theirs)
+        command = ["top", "--interval", "0.2", "--config", str(tmp_path / "edge.toml")]
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "edge", *command],
+            stdin=theirs,
+            stdout=theirs,
+            env={**os.environ, "TERM": "xterm"},
+        )
+        shown = b""
+        with trio.fail_after(20):
+            while b"/s" not in shown or shown.count(b"transceiver-1") < 2:
+                await trio.lowlevel.wait_readable(ours)
+                shown += os.read(ours, 65_536)
+            os.write(ours, b"q")
+            assert await process.wait() == 0
+        assert b"q ends" in shown
+        assert termios.tcgetattr(theirs) == before
+        os.close(ours)
+        os.close(theirs)
 
 
 async def test_a_list_of_many_sessions_comes_in_pages(tmp_path: Path) -> None:

@@ -156,6 +156,18 @@ def test_a_socket_that_nobody_listens_on(tmp_path: Path) -> None:
         server.open_control_socket(path)
 
 
+async def test_a_socket_that_was_left_behind_is_no_obstacle(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(tmp_path / "old.sock"))
+    async with serving(tmp_path) as path:
+
+        def command() -> None:
+            with Connection([tmp_path / "old.sock", path]) as connection:
+                assert connection.path == path
+
+        await trio.to_thread.run_sync(command)
+
+
 def test_a_path_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(BootError, match="cannot open the control socket"):
         server.open_control_socket(tmp_path / ("x" * 120) / "control.sock")

@@ -378,5 +378,5 @@ async def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
             async with talking(host) as third:
                 await third.send(type="resume", session="session-0", secret=SECRET)
                 assert (await third.receive())["code"] == "internal"
-    assert "session session-0 resumed" in caplog.text
+    assert "session session-0: resumed" in caplog.text
     assert SECRET not in caplog.text

@@ -1,5 +1,6 @@
 """Hosts of a fleet that ask each other for sessions: placement, resume, losses."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import trio
 from edge.errors import AccessError, SdpError, SignalError
 from edge.signal.host import OpenedSession, SessionRequest
 from edge.signal.messages import ByeReason, ErrorCode, Layer
+from edge.transceiver import neighbours
+from edge.transceiver.remote import HANDSHAKE_TIME
 from edge.transceiver.session import EndReason
 from tests.support.fleets import FleetHost, fleet_hosts
 from tests.support.hosts import Client, Owned, wait_for
@@ -197,3 +200,45 @@ async def test_an_opener_that_gives_up_leaves_nothing_behind(tmp_path: Path) -> 
         await trio.sleep(0.05)
         assert not any(each.living for each in there.workers)
         assert here.workers[0].host.remote_sessions == 0
+
+
+async def test_many_sessions_are_regained_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "REQUESTS_MAX", 120)
+    async with fleet_hosts(tmp_path, 1, 2, workers_each=2, sessions_max=1000) as (here, there):
+        clients = [Client() for _ in range(400)]
+        for client in clients:
+            await open_at(here, 2, client)
+        gateway = next(each for each in there.workers if each.host.remote_sessions)
+        survivor = next(each for each in there.workers if each is not gateway)
+        kept = len(survivor.living)
+        assert kept > 120
+        gateway.die()
+        await wait_for(lambda: sum(client.last == "going-away" for client in clients) == 400 - kept)
+        await wait_for(lambda: here.workers[0].host.remote_sessions == kept)
+        assert survivor.residents.detached == 0
+
+
+async def test_a_host_that_is_out_of_reach_is_waited_for_once(tmp_path: Path) -> None:
+    """However many offers come at the same time."""
+    async with fleet_hosts(tmp_path, 1, 2) as (here, there):
+        busy: list[str] = []
+
+        async def offer() -> None:
+            with pytest.raises(SignalError) as caught:
+                await open_at(here, 2, Client())
+            busy.append(caught.value.reason)
+
+        address = there.fleet.control_address(there.fleet.here)
+        await there.die()
+        with socket.socket() as deaf:  # it accepts and says nothing
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            deaf.bind(address)
+            deaf.listen()
+            began = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(offer)
+            assert busy == ["busy"] * 20
+            assert trio.current_time() - began < HANDSHAKE_TIME + 1

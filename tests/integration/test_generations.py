@@ -33,9 +33,7 @@ async def test_new_settings_are_for_new_calls_and_a_running_one_notices_nothing(
         contextlib.AsyncExitStack() as stack,
     ):
         origin = await appliance.origin()
-        calls = [
-            await stack.enter_async_context(calling(origin, route="old")) for _ in range(4)
-        ]
+        calls = [await stack.enter_async_context(calling(origin, route="old")) for _ in range(4)]
         for call in calls:
             await call.wait_echo(10)
         owners = {slot_of(call.session) for call in calls}

@@ -7,6 +7,7 @@ from pathlib import Path
 import trio
 
 from edge.client import open_call
+from tests.integration.test_commands import edge
 from tests.support.appliance import running_appliance, wait_status
 from tests.support.positions import FRANKFURT, NEW_YORK, write_positions
 from tests.support.signal_server import OFFER, HttpClient
@@ -100,6 +101,21 @@ async def test_when_the_other_cluster_is_gone_offers_are_answered_here(tmp_path:
             while candidates(answer)[0] != "198.51.100.1":
                 await trio.sleep(0.2)
                 _, _, answer = await post(await sites.frankfurt.origin(), IN_NEW_YORK)
+
+
+async def test_a_drained_cluster_sends_its_clients_on(tmp_path: Path) -> None:
+    _, table = databases(tmp_path)
+    async with two_sites(tmp_path, signal=TRUSTED, steering_table=table) as sites:
+        await wait_heard(sites, IN_NEW_YORK, r"/v1/whip/sessions/2\.")
+        for directory, source, cluster in (
+            (sites.new_york.directory, IN_NEW_YORK, 1),  # the one that would be asked
+            (sites.frankfurt.directory, IN_FRANKFURT, 2),  # the one that clients come to
+        ):
+            assert (await edge(directory, "drain"))[0] == 0
+            status, _, _ = await wait_heard(sites, source, rf"/v1/whip/sessions/{cluster}\.")
+            assert status == 201
+            assert (await edge(directory, "undrain"))[0] == 0
+            await wait_heard(sites, source, rf"/v1/whip/sessions/{3 - cluster}\.")
 
 
 async def test_a_lone_host_behind_a_proxy_counts_its_clients(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ async def test_what_is_played_is_counted_by_its_lateness(tmp_path: Path) -> None
                 await call.wait_said()
                 await call.wait_heard(50)
             after = await wait_series(
-                appliance, lambda now: now['edge_sessions_ended_total{reason="client-bye"}'] == 1
+                appliance, lambda now: now['edge_sessions_verdicts_total{verdict="ok"}'] == 1
             )
     assert after["edge_frame_lateness_seconds_count"] >= 50
     assert after['edge_frame_lateness_seconds_bucket{le="+Inf"}'] >= 50

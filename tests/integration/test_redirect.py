@@ -71,7 +71,7 @@ class World:
         return await self.own.attach(session, secret, report)
 
     def steered(self, **changes: Any) -> SteeredHost:
-        view = FleetView(fleet_map(), self.states.get, lambda: self.now)
+        view = FleetView(fleet_map(), lambda: self.states, lambda: self.now)
         steering = fleet_steering(fleet_map(), **{"second_relay": True, **changes})
         return SteeredHost(self, steering, view)
 
@@ -89,7 +89,7 @@ def redirecting(host: FakeHost, port: int) -> SessionHost:
     there = clusters(f"ws://127.0.0.1:{port}/v1/session")
     steering = Steering(FRANKFURT, there, own=1, default=2, redirects=True)
     world = World(host)
-    return SteeredHost(world, steering, FleetView(fleet_map(), world.states.get, lambda: 0.0))
+    return SteeredHost(world, steering, FleetView(fleet_map(), lambda: world.states, lambda: 0.0))
 
 
 def ignore(_report: object) -> None:

@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from edge.errors import ConfigError, StoreError
+from edge.errors import StoreError
 from edge.redis.client import RedisClient, State
 from edge.redis.resp import Reply
 from edge.redis.settings import RedisSettings, RedisTls
 from tests.support.redis_server import RedisServer, free_port, make_certificates, redis_server
 
-ACL_LINES = (
-    "user default off",
-    "user edge on >secret ~edge:* +ping +role +mget +set +del +hset +hdel +hlen +hgetall +expire",
+DOCUMENT = Path(__file__).parents[2] / "docs" / "redis.md"
+ACL_LINES = tuple(
+    line.replace("PASSWORD", "secret")
+    for line in DOCUMENT.read_text().splitlines()
+    if line.startswith("user ")
 )
+"""As operators are told to have them."""
 QUICK = {"connect_timeout": 0.5, "command_timeout": 0.3}
 
 
@@ -63,11 +66,19 @@ async def test_commands_are_answered_in_a_pipeline(tmp_path: Path) -> None:
 
 async def test_an_acl_user_may_do_what_it_needs_and_no_more(tmp_path: Path) -> None:
     with redis_server(tmp_path / "one", *ACL_LINES) as server:
-        settings = quick(server, user="edge", password="secret")
+        settings = quick(server, user="edge", password="secret", database=2)
         assert "secret" not in repr(settings)
         async with running(settings) as client:
             await wait_until(lambda: client.is_up)
             assert await client.call("SET", "edge:flow:x", "1", "EX", 5) == b"OK"
+            assert await client.call("MGET", "edge:flow:x") == [b"1"]
+            assert await client.call("DEL", "edge:flow:x") == 1
+            assert await client.call("HSET", "edge:hosts", "1.0", "x") == 1
+            assert await client.call("EXPIRE", "edge:hosts", 600) == 1
+            assert await client.call("HLEN", "edge:hosts") == 1
+            assert await client.call("HGETALL", "edge:hosts") == [b"1.0", b"x"]
+            assert await client.call("HDEL", "edge:hosts", "1.0") == 1
+            assert isinstance(await client.call("ROLE"), list)
             for command in (("SET", "other", "1"), ("KEYS", "*"), ("FLUSHALL",)):
                 with pytest.raises(StoreError) as caught:
                     await client.call(*command)
@@ -108,9 +119,17 @@ async def test_tls_needs_the_right_authority_and_the_right_name(tmp_path: Path) 
             assert not client.is_up
 
 
-def test_a_missing_authority_is_said_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere"):
-        RedisClient(RedisSettings((("h", 1),), tls=RedisTls(str(tmp_path / "nowhere.pem"))))
+async def test_a_missing_authority_can_come_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make_certificates(tmp_path / "certificates", "redis.test")
+    ca = tmp_path / "later.pem"
+    with redis_server(tmp_path / "one", *made.redis_lines, tls=True) as server:
+        async with running(quick(server, tls=RedisTls(str(ca), "redis.test"))) as client:
+            await wait_until(lambda: client.statistics().lost.get("redis-untrusted", 0) >= 1)
+            assert "later.pem: no usable certificates" in caplog.text
+            ca.write_bytes(made.ca.read_bytes())
+            await wait_until(lambda: client.is_up)
 
 
 async def test_a_killed_server_is_found_again(

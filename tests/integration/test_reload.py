@@ -4,6 +4,7 @@ import contextlib
 import re
 import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -38,14 +39,28 @@ async def reload(appliance: Appliance, outcome: str = "reload: (done|nothing to 
             await trio.sleep(0.02)
 
 
-async def assert_nothing_lost(calls: list[LiveCall], frames: int = 25) -> None:
+async def running(appliance: Appliance, kind: str = "relay") -> list[int]:
+    """Return the indices of the workers that are not about to end."""
+    return [one.index for one in await appliance.workers(kind) if one.state == "running"]
+
+
+def _distance(first: int, number: int) -> int:
+    """Return how far a sequence number is from the first one, which others may have overtaken."""
+    return (number - first + 0x8000) & 0xFFFF
+
+
+async def assert_nothing_lost(
+    calls: list[LiveCall], frames: int = 25, *, in_order: bool = True
+) -> None:
     """Everything sent so far, and for a while from now, comes back."""
     for call in calls:
         call.peer.frames = call.peer.record.sent + frames
     for call in calls:
         assert call.peer.frames is not None
         await call.wait_echo(call.peer.frames, timeout=15.0)
-        numbers = call.peer.record.sequence_numbers
+        numbers = list(call.peer.record.sequence_numbers)
+        if not in_order:
+            numbers = sorted(numbers, key=partial(_distance, numbers[0]))
         assert numbers == [(numbers[0] + step) & 0xFFFF for step in range(len(numbers))]
 
 
@@ -58,12 +73,14 @@ async def test_relay_workers_come_and_go_without_a_lost_packet(tmp_path: Path) -
         for relays in (4, 1, 3):
             write_config(tmp_path, relays=relays)
             await reload(appliance, "reload: done")
-            assert len(await appliance.workers("relay")) == relays
+            assert len(await running(appliance)) == relays
             for call in calls:
                 await call.wait_echo(call.peer.record.echoed + 25)
         extra = await stack.enter_async_context(calling(origin))
         await extra.wait_echo()
-        await assert_nothing_lost(calls)
+        # When the kernel shares the clients out anew, a packet may overtake one that still waits
+        # in the queue of another worker.
+        await assert_nothing_lost(calls, in_order=False)
         gaps = max(call.peer.record.longest_gap for call in calls)
         print(f"longest gap while relay workers changed 2, 4, 1, 3: {gaps * 1000:.0f} ms")
 
@@ -112,11 +129,18 @@ async def test_a_bad_file_changes_nothing_and_says_why(tmp_path: Path) -> None:
 
 async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
     async with running_appliance(tmp_path) as appliance:
-        write_config(tmp_path, transceivers=3, relay="flows_max = 50")
+        write_config(
+            tmp_path,
+            host="127.0.0.2",
+            relay='receive_buffer_bytes = 100000\npublic_addresses = ["192.0.2.1"]',
+            supervisor="cluster = 2",
+        )
         line = await reload(appliance, "wait for a restart")
-        assert "relay.flows_max, transceiver.workers" in line
+        waiting = ("listen", "public_addresses", "receive_buffer_bytes")
+        keys = ", ".join(f"relay.{key}" for key in waiting)
+        assert line.endswith(f"wait for a restart: {keys}, supervisor.cluster")
         await appliance.wait_line("reload: nothing to change")
-        assert len(await appliance.workers("transceiver")) == 2
+        assert (await appliance.udp())[0] == "127.0.0.1"
 
 
 async def test_generated_keys_survive_a_reload(tmp_path: Path) -> None:

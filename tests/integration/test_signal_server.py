@@ -304,7 +304,7 @@ async def test_logs_hold_no_sdp(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as server:
         await send_offer_and_leave(server)
         await wait_until(lambda: server.host.sessions[0].detached)
-    assert "session 1.0.session-0 opened" in caplog.text
+    assert "session 1.0.session-0: opened" in caplog.text
     assert "ice-pwd" not in caplog.text
     assert LOCAL.password not in caplog.text
 

@@ -77,7 +77,7 @@ async def test_many_sessions_share_one_port_and_reach_their_owners_over_any_rela
                 await call.wait_echo()
             await trio.sleep(0.2)  # two heartbeats
             routed = [relay.first_checks for relay in await appliance.relays()]
-            if all(all(checks) for checks in routed):
+            if all(all(checks[:2]) for checks in routed):
                 break
             assert len(opened) < SESSIONS_MAX, f"never seen on one of the ways: {routed}"
         assert {transceiver_of(call) for call in opened} == {0, 1}
@@ -207,7 +207,7 @@ async def test_the_workers_end_when_the_supervisor_is_killed(tmp_path: Path) -> 
         appliance.process.kill()
         await appliance.process.wait()
         await wait_dead(pids)
-    async with running_appliance(tmp_path) as appliance:  # over the stale status socket
+    async with running_appliance(tmp_path) as appliance:  # over the stale control socket
         assert len((await appliance.status()).workers) == 4
 
 

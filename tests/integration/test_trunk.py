@@ -23,8 +23,13 @@ from edge.routing import frames
 from edge.routing.numbers import transceiver_number
 from edge.routing.sockaddr import encode_sockaddr
 from edge.routing.ufrag import UfragIssuer
-from edge.trunk.settings import PACKET_BYTES_MAX
+from edge.rtp.rtcp import Goodbye
+from edge.transceiver.session import EndReason
+from edge.trunk.answering import FIRST_ENTRANCE
+from edge.trunk.relaying import RelayTrunk
+from edge.trunk.settings import PACKET_BYTES_MAX, TrunkSettings
 from tests.support.peer import Peer
+from tests.support.tcp_client import connect
 from tests.support.trunk import (
     CLUSTER,
     FLEET_KEY,
@@ -41,7 +46,7 @@ from tests.support.trunk import (
     udp,
     wait_for,
 )
-from tests.support.udp_call import running_media
+from tests.support.udp_call import run_media, running_media
 
 RELAY, SECOND_RELAY, TRANSCEIVER = "127.0.0.2", "127.0.0.4", "127.0.0.3"
 NUMBER = transceiver_number(HOST_NUMBER, SLOT)
@@ -283,6 +288,27 @@ async def test_frames_are_cut_to_what_a_path_takes() -> None:
         assert relay.trunk().frames < relay.trunk().packets
 
 
+async def test_frames_tell_the_entrance_of_their_rows() -> None:
+    """Also of rows that were copied: those of TCP clients, and those that waited for an answer."""
+    fleet = make_fleet(TRANSCEIVER, RELAY)
+    entrances = (ENTRANCE, entrance_id("203.0.113.5", 3479))
+    with (
+        udp(RELAY, fleet.relay_port) as relay,
+        udp(TRANSCEIVER, fleet.frame_port + SLOT) as transceiver,
+    ):
+        settings = TrunkSettings(relay, fleet, (FLEET_KEY,), entrances)
+        trunk = RelayTrunk(settings, Counter(), lambda _frame, _owner: None, lambda: None)
+        owner = trunk.owners.find(CLUSTER, NUMBER)
+        opener = FrameOpener(KeyRing((FLEET_KEY,)), transceiver.getsockname())
+        seen = []
+        for public_socket in (0, 1, 2):
+            row = frames.Row(CLIENT, 0, b"packet")
+            assert trunk.send_rows(frames.PACKETS, owner, public_socket, [row])
+            data = memoryview(transceiver.recv(2048))
+            seen.append(opener.open(data, relay.getsockname(), time.time()).entrance)
+        assert seen == [*entrances, entrance_id(RELAY, fleet.relay_port, "tcp")]
+
+
 async def test_the_way_back_is_cut_to_what_a_path_takes() -> None:
     fleet = make_fleet(TRANSCEIVER, RELAY)
     with udp(RELAY, fleet.relay_port + 1) as relay:
@@ -293,7 +319,7 @@ async def test_the_way_back_is_cut_to_what_a_path_takes() -> None:
             opener = FrameOpener(KeyRing((FLEET_KEY,)), relay.getsockname())
             frame, _ = await next_frame(opener, relay, host.place)
             assert (frame.kind, frame.rows[0].client) == (frames.DELIVER, CLIENT)
-            way = host.trunk.latest(256)
+            way = host.trunk.latest(FIRST_ENTRANCE + 1)
             assert way is not None
             sizes = [1, 172, 1200, 1349, PACKET_BYTES_MAX, PACKET_BYTES_MAX + 1]
             packets = [bytes([size & 0x7F]) * size for size in sizes for _ in range(30)]
@@ -431,8 +457,7 @@ async def test_only_what_is_authentic_turns_the_way() -> None:
             await elsewhere.wait_delivered()
             assert host.driver.ways_turned == 1
             ends.send(ends.media())
-            await ends.wait_delivered()
-            assert host.driver.ways_turned == 2
+            await wait_for(lambda: host.driver.ways_turned == 2)
 
 
 async def test_the_way_turns_between_this_host_and_others() -> None:
@@ -455,3 +480,40 @@ async def test_the_way_turns_between_this_host_and_others() -> None:
                 here.send(here.media())
                 await here.wait_delivered()
                 assert host.driver.ways_turned == 2
+
+
+async def test_the_last_words_of_a_session_go_out_before_its_flow_ends() -> None:
+    fleet = make_fleet(TRANSCEIVER, RELAY)
+    with flow_memory() as memory, running_relay_host(fleet, RELAY, (RELAY, 0), memory) as relay:
+        async with running_transceiver_host(fleet, TRANSCEIVER) as host:
+            peer = host.call(relay.public)
+            async with running_media(peer):
+                await wait_for(lambda: peer.record.echoed >= 20)
+                host.driver.end_all(EndReason.GOING_AWAY, trio.current_time())
+                await wait_for(lambda: any(isinstance(one, Goodbye) for one in peer.record.rtcp))
+            assert "deliver-unknown-flow" not in relay.statistics().drops
+
+
+async def test_a_client_that_comes_over_tcp() -> None:
+    fleet = make_fleet(TRANSCEIVER, RELAY)
+    with (
+        flow_memory() as memory,
+        socket.create_server((RELAY, 0)) as listener,
+        running_relay_host(fleet, RELAY, (RELAY, 0), memory, listener=listener) as relay,
+    ):
+        async with running_transceiver_host(fleet, TRANSCEIVER) as host:
+            peer = host.call(listener.getsockname())
+            client = await connect(peer.server)
+            peer.start(trio.current_time())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run_media, peer, client)
+                await wait_for(lambda: peer.record.echoed >= 50)
+                nursery.cancel_scope.cancel()
+            counts = relay.statistics()
+            assert (counts.tcp.connections, counts.tcp.half_open) == (1, 0)
+            (driven,) = host.driver._sessions
+            assert len(driven.addresses) == 1
+            client.close()
+            await wait_for(lambda: not driven.addresses)
+            assert relay.statistics().tcp.closed == {"client": 1}
+            assert len(host.driver) == 1, "the client may come back"

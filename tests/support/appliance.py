@@ -18,6 +18,8 @@ from edge.operate.client import ControlError, fetch_status
 
 START_TIME = 30.0
 STOP_TIME = 30.0
+DRAIN_TIME = 0.5
+"""Seconds that calls which a test has left are waited for, if it does not say otherwise."""
 
 CONFIG = """
 [relay]
@@ -138,6 +140,8 @@ def write_config(
     however late the workers are: tests run on busy machines. ``metrics`` is where metrics are: on
     no port, since many appliances run at once.
     """
+    if "drain_limit" not in supervisor:
+        supervisor += f"\ndrain_limit = {DRAIN_TIME}"
     path = directory / "edge.toml"
     path.write_text(
         CONFIG.format(

@@ -6,6 +6,7 @@ Their sessions are as small as they can be: they record what is done to them.
 import itertools
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -95,6 +96,8 @@ class Worker:
     """It looks at the requests of others."""
     sessions: dict[str, Owned] = field(factory=dict)
     requests: list[SessionRequest] = field(factory=list)
+    drops: Counter[str] = field(factory=Counter)
+    """Of the control channel."""
     failure: Exception | None = None
     admit: Callable[[SessionRequest], Permit | None] = field(default=lambda _: None)
 
@@ -229,6 +232,8 @@ async def _run(
                 if index != worker.index
             }
             federation = Federation(worker.peers, is_open=True) if worker.peers else None
+            if federation is not None:
+                worker.drops = federation.drops
             worker.host = Host(
                 worker.cluster,
                 worker.index,

@@ -18,9 +18,10 @@ SCRIPT = """#!{python}
 import os, sys
 os.environ["PYTHONPATH"] = {folder!r}
 sys.path.insert(0, {folder!r})
-{before}
-from edge.cli import main
-sys.exit(main())
+if __name__ == "__main__":
+    {before}
+    from edge.cli import main
+    sys.exit(main())
 """
 
 
@@ -31,7 +32,7 @@ class Versions:
         self._directory = directory
         self.current = directory / "current"
 
-    def install(self, version: str, before: str = "") -> None:
+    def install(self, version: str, before: str = "pass") -> None:
         """Make a version the current one. ``before`` is Python to run before the program."""
         folder = self._directory / version
         if not folder.exists():

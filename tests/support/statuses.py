@@ -25,6 +25,25 @@ def relay() -> control.RelayStatistics:
             refused={"too-many": 1},
             closed={"idle": 2},
         ),
+        redis=control.RedisCounts(
+            state="up",
+            server="192.0.2.9:6379",
+            connected=3,
+            lost={"connection-lost": 2},
+            pending=4,
+            events={"flow-written": 20, "redis-hit": 5},
+            refused="",
+            hosts=6,
+            distrusted={"signature": 1},
+        ),
+        trunk=control.TrunkCounts(
+            transceivers=2,
+            packets=60,
+            frames=10,
+            frames_back=11,
+            delivered=61,
+            first_checks=3,
+        ),
         process=control.ProcessCounts(cpu=1.5, resident_max_bytes=50_000_000),
     )
 
@@ -80,6 +99,7 @@ def transceiver(counted: Tally | None = None) -> control.TransceiverStatistics:
         quality=counted.quality_counts(),
         media=counted.media_counts(),
         links=counted.link_counts(),
+        trunk=control.WayCounts(frames=12, ways=3, turned=1),
         process=control.ProcessCounts(cpu=2.5, resident_max_bytes=90_000_000),
     )
 
@@ -108,4 +128,7 @@ def status(*workers: control.WorkerStatus) -> control.Status:
         tcp=["203.0.113.7:443"],
         signaling=["127.0.0.1:8080"],
         workers=list(workers or both),
+        registration=control.RegistrationStatus(
+            state="up", server="192.0.2.9:6379", written=9, refused=""
+        ),
     )

@@ -132,8 +132,7 @@ def running_relay_host(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["edge.preload"])
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ExitStack() as undo:
-        undo.enter_context(ours)
+    with ours, theirs, ExitStack() as undo:
         open_public = undo.enter_context(
             open_udp_socket(*public, receive_buffer_bytes=1 << 20, reuse_port=True)
         )
@@ -157,16 +156,16 @@ def running_relay_host(
                 (entrance_id(*place),),
             ),
         )
-        with theirs:
-            frame = process.Frame("relay-1", theirs, "info", journal=False)
-            child = context.Process(target=relay.run, args=(frame, settings), daemon=True)
-            child.start()
+        frame = process.Frame("relay-1", theirs, "info", journal=False)
+        child = context.Process(target=relay.run, args=(frame, settings), daemon=True)
+        child.start()
+        theirs.close()
         ours.settimeout(BOOT_TIME)
         message = control.decode_from_worker(ours.recv(control.MESSAGE_BYTES_MAX))
         assert isinstance(message, control.Ready), message
         assert child.pid is not None
         started = RelayHost(place, child.pid, child, ours)
-        open_public.close()  # so that a killed worker's address is free
+        undo.close()  # so that a killed worker's addresses are free
         try:
             yield started
         finally:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from tests.support.peer import Peer
+from tests.support.tcp_client import PacketStream
 
 RECEIVE_BUFFER_BYTES = 1 << 20
 
@@ -25,14 +26,15 @@ async def running_media(peer: Peer, bound: socket.socket | None = None) -> Async
     with trio.socket.from_stdlib_socket(bound) as udp:
         peer.start(trio.current_time())
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_run, peer, udp)
+            nursery.start_soon(run_media, peer, udp)
             yield
             peer.close(trio.current_time())
             await _flush(peer, udp)
             nursery.cancel_scope.cancel()
 
 
-async def _run(peer: Peer, udp: trio.socket.SocketType) -> None:
+async def run_media(peer: Peer, udp: trio.socket.SocketType | PacketStream) -> None:
+    """Let a peer that was started go on until cancelled."""
     while True:
         await _flush(peer, udp)
         due = peer.next_timeout()
@@ -45,7 +47,7 @@ async def _run(peer: Peer, udp: trio.socket.SocketType) -> None:
         peer.handle_timeout(now)
 
 
-async def _flush(peer: Peer, udp: trio.socket.SocketType) -> None:
+async def _flush(peer: Peer, udp: trio.socket.SocketType | PacketStream) -> None:
     while (transmit := peer.next_datagram()) is not None:
         await udp.sendto(transmit.data, (transmit.destination.host, transmit.destination.port))
     while peer.next_event() is not None:

@@ -212,6 +212,14 @@ def test_completions_know_the_commands(shell: str, capsys: pytest.CaptureFixture
     script = capsys.readouterr().out
     for word in ("check-config", "undrain", "deadline"):
         assert word in script
+    if shell == "bash":
+        assert "_shtab_edge_status___config_COMPGEN=_shtab_compgen_files" in script
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m edge completion zsh | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_exit_statuses_are_documented() -> None:
@@ -223,8 +231,27 @@ def test_exit_statuses_are_documented() -> None:
 
 def test_commands_are_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
-    for name in make_parser().parse_args.__self__._subparsers._group_actions[0].choices:  # type: ignore[attr-defined]
-        assert f"`edge {name}" in text
+    for name in cli._COMMANDS:
+        assert f"| `edge {name}" in text
+
+
+def test_every_command_is_there() -> None:
+    """What the parser knows, modules have; they are imported by name."""
+    for name in cli._COMMANDS:
+        assert callable(cli._find(name))
+        with pytest.raises(SystemExit) as caught:
+            make_parser().parse_args([name, "--help"])
+        assert caught.value.code == 0
+
+
+def test_the_manual_page_has_every_command() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "make-man"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    page = done.stdout.replace("\\-", "-")
+    for name in cli._COMMANDS:
+        assert f"\\fBedge {name}" in page
+    for number in EXIT_STATUSES:
+        assert f"\n.B {number}\n" in page
 
 
 def test_run_with_unusable_keys_exits_78(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from edge.config import KeysConfig, decode_config
 from edge.errors import ConfigError
+from edge.fleet.map import FleetKey
 from edge.keys import (
     KEY_FILE_NAME,
     KeySet,
@@ -48,6 +50,23 @@ def test_known_file() -> None:
 
 def test_round_trip() -> None:
     assert decode_keys(encode_keys(KEYS), "keys.toml") == KEYS
+
+
+def test_a_fleets_keys_are_kept(tmp_path: Path) -> None:
+    keys = evolve(KEYS, fleet=(FleetKey(7, bytes(range(32))), FleetKey(0, bytes(32))))
+    assert decode_keys(encode_keys(keys), "keys.toml") == keys
+    assert "\\x01" not in repr(keys)
+    path = write_private(tmp_path / "shared.toml", encode_keys(keys))
+    config = decode_config(f'[keys]\nfile = "{path}"', "edge.toml").keys
+    assert obtain_keys(config, tmp_path, refuse_entropy, in_fleet=True) == keys
+
+
+def test_a_host_of_a_fleet_needs_the_fleets_keys(tmp_path: Path) -> None:
+    path = write_private(tmp_path / "shared.toml", encode_keys(KEYS))
+    config = decode_config(f'[keys]\nfile = "{path}"', "edge.toml").keys
+    assert obtain_keys(config, tmp_path, refuse_entropy) == KEYS
+    with pytest.raises(ConfigError, match=r"shared\.toml: fleet: missing"):
+        obtain_keys(config, tmp_path, refuse_entropy, in_fleet=True)
 
 
 def test_generated_keys_are_random_and_complete() -> None:

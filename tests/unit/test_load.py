@@ -171,3 +171,29 @@ def test_a_worker_that_drains_tells_it() -> None:
     load = shared.read(1, NOW)
     assert load is not None
     assert load.draining
+
+
+def test_a_slot_is_empty_until_somebody_works_there_and_when_it_is_cleared() -> None:
+    shared = table()
+    mine, other = place(shared, 0), place(shared, 1)
+    assert not mine.has_worker(1)
+    other.note_sessions(3)
+    late = place(shared, 0, clock=lambda: NOW + STALE_AFTER + 1)
+    assert late.has_worker(1), "it does not answer, but may again"
+    shared.clear(1)
+    assert not mine.has_worker(1)
+    assert not mine.has_worker(-1)
+    assert not mine.has_worker(3)
+
+
+def test_a_worker_that_waits_gets_nothing_before_it_opens() -> None:
+    shared = table(2)
+    former, new = place(shared, 0), place(shared, 1)
+    new.draining = True
+    former.note_sessions(9)
+    new.note_sessions(0)
+    assert former.choose(()) == 0
+    new.open()
+    former.drain()
+    assert former.choose(()) == 1
+    assert new.choose(()) == 1

@@ -16,6 +16,7 @@ from edge.signal.messages import (
     ClientMessage,
     Error,
     ErrorCode,
+    GoingAway,
     HangUp,
     Layer,
     LayerState,
@@ -159,7 +160,7 @@ def test_the_documentation_knows_every_code_and_its_examples_are_messages() -> N
     kinds = [Offer, Resume, Candidate, HangUp]
     assert [type(client.decode(each)) for each in examples[:4]] == kinds
     assert client.decode(examples[0]).route is not None
-    kinds = [Answer, Resumed, State, Bye, Error]
+    kinds = [Answer, Resumed, Redirect, State, GoingAway, Bye, Error]
     assert [type(server.decode(each)) for each in examples[4:]] == kinds
 
 

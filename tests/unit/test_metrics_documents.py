@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge.config import Config
-from edge.metrics import backends, media, relays, sessions, workers
+from edge.metrics import backends, media, redis, relays, sessions, trunk, workers
 from edge.metrics.collector import encode_metrics
 from edge.metrics.figure import Figure, Kind
 from tests.support.statuses import status
@@ -22,9 +22,11 @@ DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana" / "edge.json").read_tex
 TABLES: dict[str, tuple[Figure[Any], ...]] = {
     "Appliance and workers": (*workers.APPLIANCE, *workers.WORKERS, *workers.PROCESSES),
     "Relays": relays.FIGURES,
+    "Between hosts": (*trunk.RELAY, *trunk.TRANSCEIVER),
     "Sessions": sessions.FIGURES,
     "Packets and sound": (*media.FIGURES, *media.SOUND),
     "Backends": backends.FIGURES,
+    "Redis": (*redis.FIGURES, *redis.REGISTRATION),
 }
 FIGURES = {one.sample: one for figures in TABLES.values() for one in figures}
 SERIES = {
@@ -58,7 +60,7 @@ def row(one: Figure[Any]) -> str:
 
 
 def labels_of(one: Figure[Any]) -> list[str]:
-    names = [] if one in workers.APPLIANCE else ["worker"]
+    names = [] if one in (*workers.APPLIANCE, *redis.REGISTRATION) else ["worker"]
     return [*names, one.label] if one.label else names
 
 
@@ -180,6 +182,10 @@ def test_the_dashboard_is_whole() -> None:
         "edge_relay_tcp_accepted_connections_total",
         "edge_relay_tcp_refused_connections_total",
         "edge_relay_tcp_closed_connections_total",
+        *(one.sample for one in TABLES["Between hosts"]),  # of hosts in a fleet only
+        "edge_redis_connections_total",
+        "edge_redis_distrusted_registrations_total",
+        "edge_registration_writes_total",
         "edge_backend_sent_messages_total",
         "edge_backend_received_messages_total",
         "edge_backend_drops_total",

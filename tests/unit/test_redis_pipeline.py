@@ -93,7 +93,9 @@ def test_everybody_who_waits_hears_of_a_failure_once() -> None:
     assert pipeline.take_outgoing() == b""
 
 
-@pytest.mark.parametrize("junk", [b"HTTP/1.1 400 Bad Request\r\n", b"+PONG\r\n", b"*-5\r\n"])
+@pytest.mark.parametrize(
+    "junk", [b"HTTP/1.1 400 Bad Request\r\n", b"+PONG\r\n", b"*-5\r\n", b"%1\r\n*0\r\n+a\r\n"]
+)
 def test_what_is_no_answer_ends_the_connection(junk: bytes) -> None:
     with pytest.raises(StoreError) as caught:
         Pipeline(1.0).receive(junk)

@@ -98,3 +98,13 @@ def test_without_a_service_manager_nothing_happens() -> None:
     alone.tell(READY=1)
     alone.keep("one", 0)
     assert alone.take("one") is None
+
+
+def test_what_a_predecessor_has_left_is_all_that_was_kept() -> None:
+    with open(os.devnull) as left:  # noqa: PTH123 - a descriptor is wanted
+        environment = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "former"}
+        manager = ServiceManager.of(environment, 1, {"ours": left.fileno()})
+        assert manager.has("ours")
+        assert not manager.has("former")
+        assert manager.take("ours") == left.fileno()
+        assert not manager.has("ours")
