@@ -207,7 +207,7 @@ class Relay:
         """
         with trio.move_on_after(grace):
             await trio.sleep(QUEUE_TIME)
-            while any([forwarder.forward_waiting() for forwarder in self._forwarders]):
+            while any(forwarder.forward_waiting() for forwarder in self._forwarders):
                 await trio.lowlevel.checkpoint()  # a busy machine may have kept us from reading
             while self.streams.connected:  # noqa: ASYNC110 - connections end by themselves
                 await trio.sleep(QUEUE_TIME)

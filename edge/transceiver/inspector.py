@@ -20,6 +20,7 @@ from edge.control import (
 )
 from edge.inspection import PacingFigures, SessionDetails, SessionLine
 from edge.machine import Address
+from edge.routing.frames import SOCKETS_MAX
 from edge.transceiver.driven import Driven
 from edge.transceiver.driver import Driver
 from edge.transceiver.figures import ice_figures, rtp_figures
@@ -91,7 +92,7 @@ class Inspector:
             route=about.route,
             codec=about.codec,
             client=None if selected is None else _text(selected),
-            over_tcp=selected is not None and selected.socket >= self._udp_sockets,
+            over_tcp=selected is not None and self._udp_sockets <= selected.socket < SOCKETS_MAX,
             round_trip_ms=rtp.round_trip_ms,
             jitter_ms=rtp.jitter_ms,
             packets_received=rtp.packets_received,

@@ -4,7 +4,7 @@ import math
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from itertools import pairwise
 
 import pytest
@@ -21,6 +21,30 @@ from edge.transceiver.receiver import (
     TICKS_PER_TURN,
     FrameReceiver,
 )
+
+
+async def test_frames_of_several_sockets_go_to_their_functions() -> None:
+    with ExitStack() as undo:
+        sockets = [undo.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(3)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        first, second, relay = sockets
+        fed: list[tuple[str, bytes]] = []
+        receiver = FrameReceiver(
+            first,
+            lambda data, _source, _now: fed.append(("first", bytes(data))),
+            lambda _now: None,
+            further=[(second, lambda data, _source, _now: fed.append(("second", bytes(data))))],
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receiver.run)
+            for number, one in enumerate((second, first, second)):
+                relay.sendto(bytes([number]), one.getsockname())
+                with trio.fail_after(5):
+                    while len(fed) <= number:
+                        await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+        assert fed == [("second", b"\0"), ("first", b"\1"), ("second", b"\2")]
 
 
 class Steps(Instrument):

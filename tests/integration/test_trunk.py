@@ -3,6 +3,7 @@
 import socket
 import time
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 import trio
@@ -25,6 +26,7 @@ from edge.routing.sockaddr import encode_sockaddr
 from edge.routing.ufrag import UfragIssuer
 from edge.rtp.rtcp import Goodbye
 from edge.transceiver.session import EndReason
+from edge.trunk import answering
 from edge.trunk.answering import FIRST_ENTRANCE
 from edge.trunk.relaying import RelayTrunk
 from edge.trunk.settings import PACKET_BYTES_MAX, TrunkSettings
@@ -430,6 +432,33 @@ async def test_ufrags_that_lead_nowhere_are_dropped() -> None:
         expected = {"ufrag-unknown-cluster": 1, "ufrag-unknown-transceiver": 2}
         await wait_for(lambda: relay.statistics().drops == expected)
         assert relay.trunk().frames == 0
+
+
+async def test_ways_and_entrances_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session keeps a way that had to make room."""
+    monkeypatch.setattr(answering, "WAYS_MAX", 2)
+    monkeypatch.setattr(answering, "ENTRANCES_MAX", 3)
+    fleet = make_fleet(TRANSCEIVER, RELAY)
+    with ExitStack() as undo:
+        relays = [undo.enter_context(udp(RELAY, fleet.relay_port + number)) for number in range(4)]
+        async with running_transceiver_host(fleet, TRANSCEIVER) as host:
+            peer = host.call(("127.0.0.1", 9))
+            ends = Ends(host, peer, relays[0])
+            await ends.connect()
+            for relay in relays[1:]:
+                row = frames.Row(CLIENT, 0, b"")
+                data = Insider(relay).seal(packets_frame(row), host.place, entrance=ENTRANCE)
+                relay.sendto(data, host.place)
+            await wait_for(lambda: host.trunk.frames >= 5)
+            assert host.trunk.ways == 2
+            ends.arrived()
+            host.driver.end_all(EndReason.GOING_AWAY, trio.current_time())
+            await ends.wait_delivered()
+            for number in range(3):
+                entrance = entrance_id("203.0.113.9", number)
+                data = Insider(relays[1]).seal(packets_frame(), host.place, entrance=entrance)
+                relays[1].sendto(data, host.place)
+            await wait_for(lambda: host.trunk.drops["entrances-full"] == 2)
 
 
 async def test_only_what_is_authentic_turns_the_way() -> None:
