@@ -129,6 +129,7 @@ on_time_min = 0.0
 
 [signal]
 listen = ["{signaling}"]
+page = "on"
 
 [supervisor]
 state_directory = "{directory}"
@@ -138,6 +139,7 @@ drain_limit = 1.0
 
 [access]
 open = "on"
+origins = ["*"]
 
 [metrics]
 listen = []

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.adversary.hosts import calling_from, relays_of, transceivers_of
+from tests.interop.test_chromium import CALL_IS_UP, hears_the_echo
 from tests.sites.scene import (
     FLEET_KEYS,
     LINKS,
@@ -22,15 +23,23 @@ from tests.sites.scene import (
     three_sites,
 )
 from tests.support.appliance import wait_status
+from tests.support.browser import running_browser
 from tests.support.caller import LiveCall
 from tests.support.internet import Link
-from tests.support.peer import CHECK_INTERVAL
+from tests.support.peer import CHECK_INTERVAL, FRAME_TIME
 
 SLACK = 0.4
 """Seconds that a busy machine and the links' delays may add to a gap."""
 CACHED_GAP_MAX = 0.5
 """The longest silence when another relay gets a flow, and Redis knows it."""
 CONSENT_TIMEOUT = 30.0
+REMOTE_ADDRESS = (
+    "edgeCall.connection.getStats().then((report) => {"
+    " const all = [...report.values()];"
+    " const pair = report.get("
+    "   all.find((one) => one.type === 'transport').selectedCandidatePairId);"
+    " return report.get(pair.remoteCandidateId).address; })"
+)
 
 
 def cluster_of(session: str) -> int:
@@ -101,6 +110,29 @@ async def test_a_relay_host_dies_and_its_address_moves(tmp_path: Path, *, cached
         assert gap <= (CACHED_GAP_MAX if cached else CHECK_INTERVAL + SLACK)
         if not cached:
             assert gap > CACHED_GAP_MAX  # or the cache proves nothing
+
+
+async def test_chromium_does_not_notice_that_its_relay_host_dies(tmp_path: Path) -> None:
+    more = f'[steering]\ndatabase = "{positions(tmp_path)}"\n'
+    more += f'[redis]\naddresses = ["{REDIS_AT}"]\n'
+    started = ("fra", "sgp", "spare")
+    async with three_sites(tmp_path, started=started, more=more, redis=True) as scene:
+        origin = f"http://{scene.origin('fra')}"
+        secure = f"--unsafely-treat-insecure-origin-as-secure={origin}"
+        client = scene.host("client")
+        async with running_browser(tmp_path, secure, host=client) as browser:
+            await browser.open(f"{origin}/")
+            await browser.click("connect")
+            await browser.wait(CALL_IS_UP)
+            assert await browser.evaluate(REMOTE_ADDRESS) == RELAY_ADDRESSES["sgp"]
+            before = await hears_the_echo(browser)
+            await trio.sleep(1.0)
+            await scene.kill("sgp")
+            scene.move_relay_address()
+            after = await hears_the_echo(browser, before["packetsReceived"] + 200)
+            lost = after["packetsLost"] - before["packetsLost"]
+            print(f"Chromium lost {lost} packets when its relay host died")
+            assert lost <= CACHED_GAP_MAX / FRAME_TIME
 
 
 async def test_a_cluster_that_drains_takes_no_new_calls_and_keeps_its_old_ones(
