@@ -131,11 +131,8 @@ class SecureEnd:
         while len(incoming) >= _LENGTH_BYTES:
             length = bytes(incoming[:_LENGTH_BYTES])
             size = int.from_bytes(length)
-            if (
-                not _TAG_BYTES
-                <= size
-                <= (MESSAGE_BYTES_MAX if self.established else 0) + (_TAG_BYTES)
-            ):
+            room = MESSAGE_BYTES_MAX if self.established else 0
+            if not 0 <= size - _TAG_BYTES <= room:
                 raise FleetError("too-long" if self.established else "forged")
             if len(incoming) < _LENGTH_BYTES + size:
                 return
