@@ -3,6 +3,7 @@
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import trio
 from attrs import frozen
 from msgspec import Struct
 
-from edge.control import Status
+from edge.control.status import Status
 from tests.adversary.hosts import relays_of
 from tests.support.appliance import Appliance
 from tests.support.caller import LiveCall, calling
@@ -163,7 +164,9 @@ def private_memory_kib(status: Status) -> dict[str, int]:
 
 def kernel_drops(supervisor: int) -> int:
     """Return the drops of all IPv4 UDP sockets of an appliance: its supervisor holds them all."""
-    links = (str(each.readlink()) for each in Path(f"/proc/{supervisor}/fd").iterdir())
-    inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:")}
+    inodes: set[str] = set()
+    for each in Path(f"/proc/{supervisor}/fd").iterdir():
+        with suppress(FileNotFoundError):  # an operator's connection that has just been closed
+            inodes.add(str(each.readlink()).removeprefix("socket:[").rstrip("]"))
     lines = (line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:])
     return sum(int(fields[-1]) for fields in lines if fields[9] in inodes)

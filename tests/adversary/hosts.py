@@ -9,7 +9,8 @@ from typing import Any
 import trio
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from edge.control import RelayStatistics, Status, TransceiverStatistics
+from edge.control.statistics import RelayStatistics, TransceiverStatistics
+from edge.control.status import Status
 from tests.support.appliance import Appliance, attended, write_config
 from tests.support.caller import LiveCall, attribute, new_credentials, offer, peer_for_answer
 from tests.support.netns import Namespace

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from edge.control import Status
+from edge.control.status import Status
 from tests.adversary.hosts import (
     appliance_on,
     calling_from,

@@ -15,7 +15,8 @@ import pytest
 import trio
 from attrs import frozen
 
-from edge.control import Punctuality, TransceiverStatistics, WorkerStatus
+from edge.control.statistics import Punctuality, TransceiverStatistics
+from edge.control.status import WorkerStatus
 from edge.rtp.rtcp import RtcpPacket, SenderReport
 from tests.support.appliance import Appliance, running_appliance
 from tests.support.caller import LiveCall, calling

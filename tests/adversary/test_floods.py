@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from edge.control import FlowCounts
+from edge.control.statistics import FlowCounts
 from edge.routing.limits import STRAY_CHECKS_MAX
-from edge.transceiver.driver import BINDINGS_MAX
+from edge.transceiver.bindings import BINDINGS_MAX
 from tests.adversary.attacks import forged_check, own_check
 from tests.adversary.flooding import Outcome, compile_flooder, flood, write_packets
 from tests.adversary.hosts import relays_of, transceivers_of

@@ -15,7 +15,8 @@ import pytest
 import trio
 from attrs import frozen
 
-from edge.control import Punctuality, WorkerStatus
+from edge.control.statistics import Punctuality
+from edge.control.status import WorkerStatus
 from tests.adversary.hosts import appliance_on, calling_from, transceivers_of
 from tests.adversary.signaling_flood import KINDS
 from tests.support.appliance import Appliance

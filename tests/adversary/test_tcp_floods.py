@@ -12,7 +12,8 @@ import pytest
 import trio
 from attrs import frozen
 
-from edge.control import Status, StreamCounts
+from edge.control.statistics import StreamCounts
+from edge.control.status import Status
 from edge.streams.settings import StreamLimits
 from tests.adversary.attacks import forged_check
 from tests.adversary.flooding import finish, on_time_share, private_memory_kib, write_packets

@@ -30,6 +30,7 @@ SELECTED = (
     " const all = [...report.values()];"
     " const pair = report.get("
     "   all.find((one) => one.type === 'transport').selectedCandidatePairId);"
+    " if (!pair) return null;"
     " const remote = report.get(pair.remoteCandidateId);"
     " return [remote.protocol, remote.port, report.get(pair.localCandidateId).tcpType]; })"
 )
@@ -55,7 +56,7 @@ async def test_chromium_falls_back_to_tcp_when_it_has_to(tmp_path: Path, blocked
                 await browser.click("connect")
                 await browser.wait(CALL_IS_UP)
                 elapsed = time.monotonic() - start
-                protocol, port, local_type = await browser.evaluate(SELECTED)
+                protocol, port, local_type = await browser.wait(SELECTED)
                 print(f"connected in {elapsed:.2f} s over {protocol} {port}")
                 before = await hears_the_echo(browser)
                 after = await hears_the_echo(browser, before["packetsReceived"] + 100)
