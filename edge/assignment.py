@@ -26,7 +26,7 @@ from edge.config import (
     WebSocketRoute,
 )
 from edge.config.access import KeyTable
-from edge.control import SharedKey
+from edge.control.messages import SharedKey
 from edge.directory.host_entry import HostName
 from edge.directory.registering import Registration
 from edge.directory.settings import DirectorySettings

@@ -20,7 +20,9 @@ from typing import Protocol
 import trio
 from attrs import frozen
 
-from edge import control, logs
+from edge import logs
+from edge.control import messages
+from edge.control.statistics import ProcessCounts, WorkerStatistics
 from edge.errors import BootError
 
 logger = logging.getLogger(__name__)
@@ -38,12 +40,12 @@ class Worker(Protocol):
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; report started once able to. Raises BootError before that."""
 
-    def statistics(self) -> control.WorkerStatistics: ...
+    def statistics(self) -> WorkerStatistics: ...
 
-    def obey(self, order: control.Order) -> None:
+    def obey(self, order: messages.Order) -> None:
         """Change what can be changed while running."""
 
-    def answer(self, question: control.Question) -> control.Answer:
+    def answer(self, question: messages.Question) -> messages.Answer:
         """Tell of sessions; for transceivers."""
 
     async def drain(self, grace: float) -> None:
@@ -87,7 +89,7 @@ async def _supervised(frame: Frame, create: Callable[[], Worker]) -> int:
             await nursery.start(worker.run)
             gc.collect()
             gc.freeze()
-            await channel.send(control.encode_message(control.Ready()))
+            await channel.send(messages.encode_message(messages.Ready()))
             await _obey(channel, worker)
             nursery.cancel_scope.cancel()
     except* BootError as group:
@@ -98,7 +100,7 @@ async def _supervised(frame: Frame, create: Callable[[], Worker]) -> int:
         logger.exception("worker crashed")
     if failures:
         with contextlib.suppress(OSError):
-            await channel.send(control.encode_message(control.BootFailed("; ".join(failures))))
+            await channel.send(messages.encode_message(messages.BootFailed("; ".join(failures))))
     return status
 
 
@@ -106,39 +108,39 @@ async def _obey(channel: trio.socket.SocketType, worker: Worker) -> None:
     """Answer the supervisor until it says stop, or is gone."""
     while True:
         try:
-            data = await channel.recv(control.MESSAGE_BYTES_MAX)
+            data = await channel.recv(messages.MESSAGE_BYTES_MAX)
         except ConnectionError:
             data = b""
         if not data:
             logger.warning("the supervisor is gone: ending")
             return
-        message = control.decode_to_worker(data)
+        message = messages.decode_to_worker(data)
         match message:
-            case control.Ping(sequence):
+            case messages.Ping(sequence):
                 logs.report_suppressed()
-                pong = control.Pong(sequence, worker.statistics())
+                pong = messages.Pong(sequence, worker.statistics())
                 try:
-                    await channel.send(control.encode_message(pong))
+                    await channel.send(messages.encode_message(pong))
                 except ConnectionError:
                     continue  # the next receive tells that it is gone
-            case control.Stop(grace):
+            case messages.Stop(grace):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_obey_until_over, channel, worker, nursery.cancel_scope)
                     await worker.drain(grace)
                     nursery.cancel_scope.cancel()
                 return
-            case control.ListSessions() | control.DescribeSession() | control.EndSession():
+            case messages.ListSessions() | messages.DescribeSession() | messages.EndSession():
                 with contextlib.suppress(ConnectionError):
-                    await channel.send(control.encode_message(worker.answer(message)))
+                    await channel.send(messages.encode_message(worker.answer(message)))
             case None:
                 pass  # a supervisor of a later version asks for what this one does not know
             case order:
-                if isinstance(order, control.LogAs):
+                if isinstance(order, messages.LogAs):
                     logging.getLogger().setLevel(order.level.upper())
                 else:
                     worker.obey(order)
                 with contextlib.suppress(ConnectionError):
-                    await channel.send(control.encode_message(control.Done(order.sequence)))
+                    await channel.send(messages.encode_message(messages.Done(order.sequence)))
 
 
 async def _obey_until_over(
@@ -149,10 +151,10 @@ async def _obey_until_over(
     drain.cancel()
 
 
-def consumption() -> control.ProcessCounts:
+def consumption() -> ProcessCounts:
     """Return what this process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return control.ProcessCounts(
+    return ProcessCounts(
         cpu=used.ru_utime + used.ru_stime, resident_max_bytes=used.ru_maxrss * 1024
     )
 

@@ -25,27 +25,29 @@ from pathlib import Path
 
 import trio
 
-from edge import __version__, control, logs, process
+from edge import __version__, logs, process
 from edge.config import Config
+from edge.control.statistics import TransceiverStatistics
+from edge.control.status import Drain, Status
 from edge.errors import BootError, ConfigError
 from edge.keys import KeySet
 from edge.metrics.endpoint import open_metrics_listeners, serve_metrics
 from edge.operate.protocol import OperatorError, RefusalCode
 from edge.operate.server import open_control_socket, serve_operators
-from edge.operations import Operations
 from edge.sdnotify import ServiceManager
 from edge.sockets import Sockets, name_of
-from edge.supervised import SupervisedWorker
 from edge.supervision.commons import open_neighbourhood, take_flow_memory
 from edge.supervision.crew import STOP_TIME, wait_ready
 from edge.supervision.estate import Estate
 from edge.supervision.handover import SIGNALS, Handover, Successor, children, take_signals
+from edge.supervision.operations import Operations
 from edge.supervision.registration import HostRegistration
 from edge.supervision.relays import Relays
 from edge.supervision.reload import Reload
 from edge.supervision.succession import Succession, adopt, clean_up
 from edge.supervision.transceivers import Transceivers
 from edge.supervision.voice import Voice
+from edge.supervision.worker import SupervisedWorker
 
 logger = logging.getLogger(__name__)
 
@@ -187,9 +189,9 @@ class Supervisor:
         """All that run, those that only end their calls included."""
         return self._transceivers.everybody
 
-    def status(self) -> control.Status:
+    def status(self) -> Status:
         """Return the state of the whole appliance."""
-        return control.Status(
+        return Status(
             version=__version__,
             uptime=time.monotonic() - self._started_at,
             udp=self._udp,
@@ -203,11 +205,11 @@ class Supervisor:
         )
 
     @property
-    def drain(self) -> control.Drain | None:
+    def drain(self) -> Drain | None:
         """The drain that is in force."""
         return self._estate.drain
 
-    async def set_drain(self, drain: control.Drain | None) -> None:
+    async def set_drain(self, drain: Drain | None) -> None:
         """Have all transceivers, and those that come, take new sessions or none."""
         await self._transceivers.set_drain(drain)
 
@@ -329,7 +331,7 @@ class Supervisor:
 
     def _status_line(self) -> str:
         known = [one.status().statistics for one in self._transceivers.everybody]
-        found = [one for one in known if isinstance(one, control.TransceiverStatistics)]
+        found = [one for one in known if isinstance(one, TransceiverStatistics)]
         on_time = min((one.placement.on_time_ratio for one in found), default=1.0)
         return f"{sum(one.sessions for one in found)} sessions, {on_time:.1%} of frames on time"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from edge.control import RelayStatistics, Status
+from edge.control.statistics import RelayStatistics
+from edge.control.status import Status
 from edge.operate.client import ControlError, fetch_status
 
 START_TIME = 30.0

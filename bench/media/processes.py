@@ -15,7 +15,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from edge.control import Status, TransceiverStatistics
+from edge.control.statistics import TransceiverStatistics
+from edge.control.status import Status
 from edge.operate.client import ControlError, fetch_status
 
 Child = subprocess.Popen[str]

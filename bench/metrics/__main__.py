@@ -10,7 +10,8 @@ from statistics import median
 import msgspec
 import trio
 
-from edge import control
+from edge.control import messages
+from edge.control.statistics import TransceiverStatistics
 from edge.dtls.keying import Role
 from edge.histogram import Histogram
 from edge.media.frames import Label
@@ -46,7 +47,7 @@ def many(action: Callable[[], object], calls: int = 10_000) -> Callable[[], None
     return repeat
 
 
-def full(counted: Tally) -> control.TransceiverStatistics:
+def full(counted: Tally) -> TransceiverStatistics:
     """Return statistics with as many reasons as are seen in the worst of tests."""
     drops = {f"reason-number-{number}": number for number in range(60)}
     return msgspec.structs.replace(transceiver(counted), drops=drops)
@@ -75,11 +76,11 @@ async def measure() -> dict[str, float]:
                 counted.link_counts(),
             )
         )
-        pong = control.Pong(1, statistics)
-        figures["heartbeat, encoded"] = microseconds(lambda: control.encode_message(pong))
-        data = control.encode_message(pong)
+        pong = messages.Pong(1, statistics)
+        figures["heartbeat, encoded"] = microseconds(lambda: messages.encode_message(pong))
+        data = messages.encode_message(pong)
         figures["heartbeat, bytes"] = len(data)
-        figures["heartbeat, decoded"] = microseconds(lambda: control.decode_from_worker(data))
+        figures["heartbeat, decoded"] = microseconds(lambda: messages.decode_from_worker(data))
     histogram, heard = Histogram((0.001, 0.01, 0.1, 1.0)), Tally().heard
 
     def hear() -> None:

@@ -5,7 +5,8 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from edge import control, process, relay
+from edge import process, relay
+from edge.control import messages
 from edge.memory import HeldMemory
 from edge.routing.shared import table_bytes
 from edge.routing.ufrag import RoutingKey
@@ -53,13 +54,13 @@ def running_worker(
             child = context.Process(target=relay.run, args=(frame, settings), daemon=True)
             child.start()
         ours.settimeout(BOOT_TIMEOUT)
-        message = control.decode_from_worker(ours.recv(control.MESSAGE_BYTES_MAX))
-        assert isinstance(message, control.Ready), message
+        message = messages.decode_from_worker(ours.recv(messages.MESSAGE_BYTES_MAX))
+        assert isinstance(message, messages.Ready), message
         assert child.pid is not None
         try:
             yield child.pid, public.getsockname()[1]
         finally:
-            ours.send(control.encode_message(control.Stop(0.0)))
+            ours.send(messages.encode_message(messages.Stop(0.0)))
             child.join(STOP_TIMEOUT)
             assert child.exitcode == process.EX_OK, child.exitcode
 

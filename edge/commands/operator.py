@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from edge.commands.places import control_sockets
-from edge.control import Status
+from edge.control.status import Status
 from edge.operate.client import Connection, ControlError
 from edge.operate.protocol import (
     Agreed,

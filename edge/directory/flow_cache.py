@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-from edge.control import RedisCounts
+from edge.control.statistics import RedisCounts
 from edge.directory.bucket import TokenBucket
 from edge.directory.flow_entry import Owner, decode_flow, encode_flow, flow_subject
 from edge.directory.hosts import HostDirectory

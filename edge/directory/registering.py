@@ -13,7 +13,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from edge.control import RegistrationStatus
+from edge.control.status import RegistrationStatus
 from edge.directory.host_entry import HostEntry, HostName, SlotLoad, encode_host
 from edge.directory.settings import HEARTBEAT, DirectorySettings
 from edge.directory.signing import Signer

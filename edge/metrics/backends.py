@@ -1,7 +1,7 @@
 """What is told of the links between each transceiver worker's sessions and their backends."""
 
 from edge.backend.policy import Failure, LinkEnd
-from edge.control import LinkCounts
+from edge.control.statistics import LinkCounts
 from edge.metrics.figure import Figure, Kind, known
 
 STATES = ("connecting", "open", "reconnecting")

@@ -14,14 +14,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from edge.control import (
-    HistogramCounts,
-    RegistrationStatus,
-    RelayStatistics,
-    Status,
-    TransceiverStatistics,
-    WorkerStatus,
-)
+from edge.control.statistics import HistogramCounts, RelayStatistics, TransceiverStatistics
+from edge.control.status import RegistrationStatus, Status, WorkerStatus
 from edge.metrics import backends, media, redis, relays, sessions, trunk, workers
 from edge.metrics.figure import Figure, Kind, Source, Value
 

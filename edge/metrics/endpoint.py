@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import trio
 
 from edge.config.values import ListenAddress
-from edge.control import Status
+from edge.control.status import Status
 from edge.errors import BootError
 from edge.metrics.collector import CONTENT_TYPE, encode_metrics
 from edge.metrics.workers import SERVING, name

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from attrs import frozen
 
-from edge.control import HistogramCounts
+from edge.control.statistics import HistogramCounts
 
 Value = float | HistogramCounts
 Reading = Value | Mapping[str, Value] | None

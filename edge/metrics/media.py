@@ -1,6 +1,6 @@
 """What is told of each transceiver worker's packets, and of the sound in them."""
 
-from edge.control import HistogramCounts, MediaCounts, Punctuality, TransceiverStatistics
+from edge.control.statistics import HistogramCounts, MediaCounts, Punctuality, TransceiverStatistics
 from edge.media.frames import Label
 from edge.metrics.figure import Figure, Kind, Reading, Value, known
 

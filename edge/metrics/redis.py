@@ -1,6 +1,7 @@
 """What is told of Redis: each relay worker's connection, and the host's registration."""
 
-from edge.control import RedisCounts, RegistrationStatus
+from edge.control.statistics import RedisCounts
+from edge.control.status import RegistrationStatus
 from edge.metrics.figure import Figure, Kind
 
 _UP = "up"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from edge.control import FlowCounts, RelayStatistics
+from edge.control.statistics import FlowCounts, RelayStatistics
 from edge.metrics.figure import Figure, Kind, Reading
 
 

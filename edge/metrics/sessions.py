@@ -1,6 +1,6 @@
 """What is told of each transceiver worker's sessions: how many, how they began, how they ended."""
 
-from edge.control import TransceiverStatistics
+from edge.control.statistics import TransceiverStatistics
 from edge.metrics.figure import Figure, Kind, Reading, known
 from edge.signal.messages import Verdict
 from edge.transceiver.vocabulary import EndReason

@@ -1,6 +1,6 @@
 """What is told of the traffic between hosts: each worker's end of it."""
 
-from edge.control import TrunkCounts, WayCounts
+from edge.control.statistics import TrunkCounts, WayCounts
 from edge.metrics.figure import Figure, Kind
 
 RELAY: tuple[Figure[TrunkCounts], ...] = (

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from edge.control import ProcessCounts, Status, WorkerStatus
+from edge.control.statistics import ProcessCounts
+from edge.control.status import Status, WorkerStatus
 from edge.metrics.figure import Figure, Kind, Reading
 
 SERVING = frozenset({"running", "leaving"})

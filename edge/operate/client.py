@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edge.control import Status
+from edge.control.status import Status
 from edge.errors import EdgeError
 from edge.operate.protocol import (
     REPLY_BYTES_MAX,

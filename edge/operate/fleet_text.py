@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from edge.control import ClusterStatus, Status
+from edge.control.status import ClusterStatus, Status
 
 
 def fleet_section(status: Status) -> Iterator[str]:

@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta, Struct
 
-from edge.control import Status
+from edge.control.inspection import SessionDetails, SessionLine
+from edge.control.status import Status
 from edge.errors import EdgeError
-from edge.inspection import SessionDetails, SessionLine
 
 PROTOCOL_VERSION = 1
 REQUEST_BYTES_MAX = 4096

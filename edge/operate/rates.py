@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from edge.control import RelayStatistics, Status, TransceiverStatistics, WorkerStatus
+from edge.control.statistics import RelayStatistics, TransceiverStatistics
+from edge.control.status import Status, WorkerStatus
 from edge.operate.status_text import worker_name
 
 LATE_SHARE = 0.99

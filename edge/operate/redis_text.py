@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from edge.control import RedisCounts, RegistrationStatus, RelayStatistics, Status
+from edge.control.statistics import RedisCounts, RelayStatistics
+from edge.control.status import RegistrationStatus, Status
 
 
 def redis_section(status: Status) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from edge.inspection import LinkFigures, RtpFigures, SessionDetails, SessionLine
+from edge.control.inspection import LinkFigures, RtpFigures, SessionDetails, SessionLine
 from edge.operate.protocol import TheSessions
 from edge.operate.status_text import span
 

@@ -3,13 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from edge.control import (
-    RelayStatistics,
-    Status,
-    TransceiverStatistics,
-    WorkerStatistics,
-    WorkerStatus,
-)
+from edge.control.statistics import RelayStatistics, TransceiverStatistics, WorkerStatistics
+from edge.control.status import Status, WorkerStatus
 from edge.operate.fleet_text import fleet_section
 from edge.operate.redis_text import redis_section
 

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from edge.control import Status
+from edge.control.status import Status
 from edge.operate.client import ControlError
 from edge.operate.rates import Rates, WorkerRates, compare
 from edge.operate.status_text import session_room, span, transceivers, worker_name

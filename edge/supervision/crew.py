@@ -8,10 +8,10 @@ from functools import partial
 
 import trio
 
-from edge import control
+from edge.control import messages
 from edge.errors import BootError
-from edge.supervised import SupervisedWorker
 from edge.supervision.estate import Estate
+from edge.supervision.worker import SupervisedWorker
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Crew(ABC):
         for one in self.everybody:
             await _make_end(one)
 
-    async def tell_all(self, order: Callable[[], control.Order]) -> None:
+    async def tell_all(self, order: Callable[[], messages.Order]) -> None:
         """Give an order to every worker, to all at the same time."""
         await gather([partial(one.tell, order()) for one in self.everybody])
 

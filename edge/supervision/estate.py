@@ -6,15 +6,16 @@ from typing import Any
 
 from attrs import define, field
 
-from edge import control, process
+from edge import process
 from edge.assignment import Neighbourhood, relay_settings, transceiver_settings
 from edge.config import Config
+from edge.control.status import Drain, WorkerKind
 from edge.keys import KeySet
-from edge.lifecycle import RestartPolicy
 from edge.memory import HeldMemory
 from edge.relay import RelaySettings
 from edge.sockets import Sockets
-from edge.supervised import SupervisedWorker, Watch
+from edge.supervision.restarts import RestartPolicy
+from edge.supervision.worker import SupervisedWorker, Watch
 from edge.transceiver.settings import TransceiverSettings
 
 
@@ -28,7 +29,7 @@ class Estate:
     sockets: Sockets
     flow_memory: HeldMemory
     neighbourhood: Neighbourhood
-    drain: control.Drain | None = None
+    drain: Drain | None = None
     """The operator wants no new sessions."""
     _orders: "itertools.count[int]" = field(init=False, factory=lambda: itertools.count(1))
 
@@ -58,7 +59,7 @@ class Estate:
 
     def supervise(
         self,
-        kind: control.WorkerKind,
+        kind: WorkerKind,
         index: int,
         target: Callable[[process.Frame, Any], None],
         settings: object,

@@ -1,7 +1,7 @@
 """A supervisor becomes its successor: exec, with the same process id and everything in its hands.
 
 The service manager keeps seeing the main process that it knows, sockets never close, and workers
-notice nothing: they are children of a forkserver that lives on with them (edge/offspring.py), and
+notice nothing: they are children of a forkserver that lives on with them (offspring.py), and
 their control channels, being descriptors, pass on as well. What the successor has to know stands in
 a document in an anonymous file, whose descriptor an environment variable names.
 
@@ -19,7 +19,7 @@ from typing import NoReturn
 import msgspec
 from attrs import field, frozen
 
-from edge.control import Drain, WorkerKind
+from edge.control.status import Drain, WorkerKind
 from edge.errors import BootError
 
 VARIABLE = "EDGE_HANDOVER"

@@ -9,14 +9,15 @@ connections of clients cannot change hands: the former worker stays as long as i
 
 from attrs import evolve
 
-from edge import control, relay
+from edge import relay
 from edge.assignment import fleet_keys, shared_keys
+from edge.control import messages
 from edge.errors import BootError
 from edge.sockets import empty
-from edge.supervised import SupervisedWorker
 from edge.supervision.crew import Crew
 from edge.supervision.estate import Estate
 from edge.supervision.transceivers import Transceivers
+from edge.supervision.worker import SupervisedWorker
 
 NUMBERS_MAX = 256
 """A byte in frames names a public socket, or the TCP connections of a relay worker."""
@@ -65,18 +66,18 @@ class Relays(Crew):
         keys = shared_keys(self._estate.keys)
         for place, one in enumerate(self.active):
             settings = self._estate.relay_settings(one.index, place)
-            await one.change(settings, control.AcceptKeys(self._estate.new_order(), keys))
+            await one.change(settings, messages.AcceptKeys(self._estate.new_order(), keys))
         for one in list(self.leaving):
-            await one.tell(control.AcceptKeys(self._estate.new_order(), keys))
+            await one.tell(messages.AcceptKeys(self._estate.new_order(), keys))
 
     async def use_fleet_keys(self) -> None:
         """Have all seal and open by the fleet's present keys."""
         keys = fleet_keys(self._estate.keys)
         for place, one in enumerate(self.active):
             settings = self._estate.relay_settings(one.index, place)
-            await one.change(settings, control.UseFleetKeys(self._estate.new_order(), keys))
+            await one.change(settings, messages.UseFleetKeys(self._estate.new_order(), keys))
         for one in list(self.leaving):
-            await one.tell(control.UseFleetKeys(self._estate.new_order(), keys))
+            await one.tell(messages.UseFleetKeys(self._estate.new_order(), keys))
 
     def release(self, worker: SupervisedWorker) -> None:
         """Its number is free: the internal socket stays for the next that has it."""
@@ -87,8 +88,8 @@ class Relays(Crew):
         new, old = self._make(number, evolve(settings, waits=True)), self.active[place]
         await self.launch([new])
         self.active[place] = new
-        await old.tell(control.HandOver(self._estate.new_order()))
-        await new.change(settings, control.TakeOver(self._estate.new_order()))
+        await old.tell(messages.HandOver(self._estate.new_order()))
+        await new.change(settings, messages.TakeOver(self._estate.new_order()))
         await self.see_off([old], self._estate.config.supervisor.handover_limit)
 
     async def _add(self) -> None:

@@ -9,9 +9,9 @@ import logging
 
 from attrs import define, evolve
 
-from edge import control
 from edge.config import Config, apply_live, live_problems, waiting_keys
 from edge.config.keypath import format_key_path
+from edge.control import messages
 from edge.errors import BootError, ConfigError
 from edge.keys import KeySet
 from edge.supervision.crew import Crew
@@ -98,7 +98,7 @@ class Reload:
             for one in crew.everybody:
                 one.watch, one.log_level = estate.watch(), level
                 one.policy.space(estate.restart_policy())
-            await crew.tell_all(lambda: control.LogAs(estate.new_order(), level))
+            await crew.tell_all(lambda: messages.LogAs(estate.new_order(), level))
         return True
 
     async def _rotate_keys(self, keys: KeySet) -> None:

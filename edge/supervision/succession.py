@@ -14,14 +14,14 @@ from edge import __version__
 from edge.config import Config, waiting_keys
 from edge.errors import BootError
 from edge.keys import KeySet
-from edge.offspring import Inherited, reap_child
-from edge.supervised import SupervisedWorker
 from edge.supervision.commons import descriptors
 from edge.supervision.crew import Crew, gather
 from edge.supervision.estate import Estate
 from edge.supervision.handover import HandedWorker, Handover, Successor
+from edge.supervision.offspring import Inherited, reap_child
 from edge.supervision.relays import Relays
 from edge.supervision.transceivers import Transceivers
+from edge.supervision.worker import SupervisedWorker
 
 CHECK_TIME = 30.0
 """How long a command that checks the successor may take."""

@@ -14,14 +14,15 @@ from functools import partial
 
 from attrs import evolve
 
-from edge import control
 from edge.assignment import addresses, fleet_keys, shared_keys
+from edge.control import messages
+from edge.control.status import Drain
 from edge.errors import BootError
 from edge.routing.numbers import SLOTS_MAX
 from edge.sockets import empty
-from edge.supervised import SupervisedWorker
 from edge.supervision.crew import Crew, gather
 from edge.supervision.estate import Estate
+from edge.supervision.worker import SupervisedWorker
 from edge.transceiver import worker as transceiver
 from edge.transceiver.load import LoadTable
 from edge.transceiver.settings import TransceiverSettings
@@ -83,34 +84,34 @@ class Transceivers(Crew):
         new = [self._make(each.index, evolve(each, waits=True)) for each in settings]
         await self.launch(new)
         for one, each in zip(new, settings, strict=True):
-            await one.change(each, control.TakeOver(estate.new_order()))
+            await one.change(each, messages.TakeOver(estate.new_order()))
         old, self.active = self.active, new
         await self._hand_over(old)
 
     async def use_key(self) -> None:
         """Have all seal new ufrags with the first routing key."""
         key = shared_keys(self._estate.keys)[0]
-        await self._change(lambda: control.IssueWith(self._estate.new_order(), key))
+        await self._change(lambda: messages.IssueWith(self._estate.new_order(), key))
 
     async def use_fleet_keys(self) -> None:
         """Have all seal and open by the fleet's present keys."""
         keys = fleet_keys(self._estate.keys)
-        await self._change(lambda: control.UseFleetKeys(self._estate.new_order(), keys))
+        await self._change(lambda: messages.UseFleetKeys(self._estate.new_order(), keys))
 
     async def trust_relays(self) -> None:
         """Have all take frames from the relay workers' internal addresses as they are now."""
         relays = list(addresses(self._estate.sockets.relay_internal))
-        await self._change(lambda: control.TrustRelays(self._estate.new_order(), relays))
+        await self._change(lambda: messages.TrustRelays(self._estate.new_order(), relays))
 
-    async def set_drain(self, drain: control.Drain | None) -> None:
+    async def set_drain(self, drain: Drain | None) -> None:
         """Have all, and those that come, take new sessions or none."""
         self._estate.drain = drain
         wanted = drain is None
-        await self._change(lambda: control.TakeSessions(self._estate.new_order(), wanted))
+        await self._change(lambda: messages.TakeSessions(self._estate.new_order(), wanted))
 
     async def end_sessions(self) -> None:
         """Have all end all their sessions."""
-        await self.tell_all(lambda: control.EndSessions(self._estate.new_order()))
+        await self.tell_all(lambda: messages.EndSessions(self._estate.new_order()))
 
     async def reload_files(self) -> None:
         """Have those that work read again what they have of files, if they have any."""
@@ -118,9 +119,9 @@ class Transceivers(Crew):
         for worker, one in enumerate(self.active):
             settings = self._settings(one.index, worker)
             if settings.tls_files is not None:
-                await one.tell(control.ReloadCertificate(order()))
+                await one.tell(messages.ReloadCertificate(order()))
             if settings.visitors.database is not None:
-                await one.tell(control.ReloadPositions(order()))
+                await one.tell(messages.ReloadPositions(order()))
 
     def release(self, worker: SupervisedWorker) -> None:
         """Its slot is free."""
@@ -128,7 +129,7 @@ class Transceivers(Crew):
 
     async def _hand_over(self, old: Sequence[SupervisedWorker]) -> None:
         order = self._estate.new_order
-        await gather([partial(one.tell, control.HandOver(order())) for one in old])
+        await gather([partial(one.tell, messages.HandOver(order())) for one in old])
         calls = sum(one.sessions for one in old)
         limit = self._estate.config.supervisor.handover_limit
         await self.see_off(old, limit)
@@ -139,7 +140,7 @@ class Transceivers(Crew):
             limit,
         )
 
-    async def _change(self, order: Callable[[], control.Order]) -> None:
+    async def _change(self, order: Callable[[], messages.Order]) -> None:
         """Give an order to all. What it says is in the settings of those that work, too."""
         verbs: list[Callable[[], Awaitable[object]]] = [
             partial(one.change, self._settings(one.index, worker), order())

@@ -15,7 +15,7 @@ from edge.backend.policy import LinkEnd, LinkSettings
 from edge.backend.realtime import RealtimeDialect
 from edge.backend.realtime_settings import RealtimeSettings
 from edge.backend.twilio import TwilioDialect
-from edge.inspection import MediaFigures
+from edge.control.inspection import MediaFigures
 from edge.machine import Entropy
 from edge.media.dialogue import PlayoutCommand
 from edge.media.endpoint import MediaEndpoint

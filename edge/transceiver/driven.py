@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from attrs import define, field, frozen
 
-from edge.inspection import MediaFigures
+from edge.control.inspection import MediaFigures
 from edge.machine import Address
 from edge.transceiver.session import Ended, LayerUp, Session
 from edge.trunk.answering import Way

@@ -1,8 +1,7 @@
 """The statistics of a session's parts as an operator is shown them."""
 
 from edge.backend.link import LinkStatistics
-from edge.ice.agent import IceStatistics
-from edge.inspection import (
+from edge.control.inspection import (
     HearingFigures,
     IceFigures,
     LinkFigures,
@@ -10,6 +9,7 @@ from edge.inspection import (
     RtpFigures,
     SpeakingFigures,
 )
+from edge.ice.agent import IceStatistics
 from edge.media.path import MediaStatistics
 from edge.rtp.reporter import RtpStatistics
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import attrs
 
-from edge.control import (
+from edge.control.inspection import PacingFigures, SessionDetails, SessionLine
+from edge.control.messages import (
     Answer,
     DescribeSession,
     EndSession,
@@ -18,7 +19,6 @@ from edge.control import (
     SessionFound,
     SessionPage,
 )
-from edge.inspection import PacingFigures, SessionDetails, SessionLine
 from edge.machine import Address
 from edge.routing.frames import SOCKETS_MAX
 from edge.transceiver.driven import Driven

@@ -89,9 +89,9 @@ class TransceiverSettings:
     peers: PeersSettings | None = None
     """None: this host is alone."""
     waits: bool = False
-    """It takes no clients and no sessions before it is told to (``control.TakeOver``)."""
+    """It takes no clients and no sessions before it is told to (``messages.TakeOver``)."""
     paused: bool = False
-    """The operator wants no new sessions (``control.TakeSessions``)."""
+    """The operator wants no new sessions (``messages.TakeSessions``)."""
     visitors: VisitorSettings = field(factory=VisitorSettings)
     """Who is believed about where clients are."""
     steering: Steering | None = None

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from edge import control
 from edge.backend.tally import LinkTally
+from edge.control.statistics import HistogramCounts, LinkCounts, MediaCounts
 from edge.histogram import Histogram
 from edge.media.frames import Label
 from edge.media.path import MediaStatistics
@@ -47,10 +47,10 @@ class Tally:
         self.underruns += figures.outbound.underruns
         self.overflow += figures.outbound.dropped
 
-    def setup_counts(self) -> dict[str, control.HistogramCounts]:
+    def setup_counts(self) -> dict[str, HistogramCounts]:
         return _counts({stage.value: histogram for stage, histogram in self.setup.items()})
 
-    def quality_counts(self) -> dict[str, control.HistogramCounts]:
+    def quality_counts(self) -> dict[str, HistogramCounts]:
         quality = self.quality
         return _counts(
             {
@@ -62,17 +62,17 @@ class Tally:
             }
         )
 
-    def media_counts(self) -> control.MediaCounts:
-        return control.MediaCounts(
+    def media_counts(self) -> MediaCounts:
+        return MediaCounts(
             heard={label.value: count for label, count in self.heard.items()},
             buffer_delay=_histogram(self.buffer_delay),
             underruns=self.underruns,
             overflow=self.overflow,
         )
 
-    def link_counts(self) -> control.LinkCounts:
+    def link_counts(self) -> LinkCounts:
         links = self.links
-        return control.LinkCounts(
+        return LinkCounts(
             states={state: count for state, count in links.states.items() if count},
             connect=_histogram(links.connect),
             round_trip=_histogram(links.round_trip),
@@ -85,11 +85,11 @@ class Tally:
         )
 
 
-def _counts(histograms: Mapping[str, Histogram]) -> dict[str, control.HistogramCounts]:
+def _counts(histograms: Mapping[str, Histogram]) -> dict[str, HistogramCounts]:
     return {name: _histogram(each) for name, each in histograms.items()}
 
 
-def _histogram(histogram: Histogram) -> control.HistogramCounts:
-    return control.HistogramCounts(
+def _histogram(histogram: Histogram) -> HistogramCounts:
+    return HistogramCounts(
         bounds=list(histogram.bounds), counts=list(histogram.counts), total=histogram.total
     )

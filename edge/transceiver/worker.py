@@ -15,10 +15,14 @@ from functools import partial
 
 import trio
 
-from edge import control, process
+from edge import process
 from edge.access.policy import AccessPolicy, Admission
 from edge.access.tables import open_tables
 from edge.audio.opus import opus_version
+from edge.control import messages
+from edge.control.statistics import Placement as PlacementCounts
+from edge.control.statistics import Punctuality as PunctualityCounts
+from edge.control.statistics import TransceiverStatistics, WayCounts
 from edge.errors import BootError, ConfigError, LocalProtocolError
 from edge.fleet.guidance import FleetView
 from edge.fleet.map import FleetKey
@@ -201,31 +205,31 @@ class Transceiver:
         with trio.move_on_after(FAREWELL_TIME):
             await self._signaling_ended.wait()
 
-    def obey(self, order: control.Order) -> None:
+    def obey(self, order: messages.Order) -> None:
         match order:
-            case control.IssueWith(_, key):
+            case messages.IssueWith(_, key):
                 self._maker.use_key(RoutingKey(key.id, key.key))
-            case control.TrustRelays(_, relays):
+            case messages.TrustRelays(_, relays):
                 self._driver.trust(relays)
-            case control.UseFleetKeys(_, keys):
+            case messages.UseFleetKeys(_, keys):
                 self._use_fleet_keys([FleetKey(each.id, each.key) for each in keys])
-            case control.ReloadCertificate():
+            case messages.ReloadCertificate():
                 self._reload_certificate()
-            case control.ReloadPositions():
+            case messages.ReloadPositions():
                 self._reload_positions()
-            case control.TakeOver():
+            case messages.TakeOver():
                 self._placement.open()
                 for door in self._all_doors:
                     door.open()
-            case control.HandOver():
+            case messages.HandOver():
                 self._placement.drain()
                 for door in self._all_doors:
                     door.leave()
-            case control.TakeSessions(_, wanted):
+            case messages.TakeSessions(_, wanted):
                 self._placement.pause(paused=not wanted)
-            case control.EndSessions():
+            case messages.EndSessions():
                 self._driver.end_all(EndReason.GOING_AWAY, trio.current_time())
-            case control.AcceptKeys():
+            case messages.AcceptKeys():
                 raise LocalProtocolError("accepting keys is for relays")
 
     @property
@@ -236,12 +240,12 @@ class Transceiver:
     def _control_drops(self) -> Counter[str]:
         return self._federation.drops if self._federation is not None else Counter()
 
-    def answer(self, question: control.Question) -> control.Answer:
+    def answer(self, question: messages.Question) -> messages.Answer:
         return self._inspector.answer(question)
 
-    def statistics(self) -> control.TransceiverStatistics:
+    def statistics(self) -> TransceiverStatistics:
         driver, host, residents = self._driver, self._host, self._residents
-        return control.TransceiverStatistics(
+        return TransceiverStatistics(
             sessions=len(driver),
             sessions_by_key=dict(driver.sessions_by_key()),
             opened=self._maker.opened,
@@ -251,7 +255,7 @@ class Transceiver:
             packets_received=driver.packets_received,
             packets_sent=driver.packets_sent,
             punctuality=_punctuality(self._punctuality.statistics()),
-            placement=control.Placement(
+            placement=PlacementCounts(
                 sessions_max=self._settings.sessions_max,
                 on_time_ratio=self._placement.load.on_time_ratio,
                 opened_here=host.opened_here,
@@ -275,11 +279,11 @@ class Transceiver:
             trunk=self._way_counts(),
         )
 
-    def _way_counts(self) -> control.WayCounts | None:
+    def _way_counts(self) -> WayCounts | None:
         if self._trunk is None:
             return None
         turned = self._driver.ways_turned
-        return control.WayCounts(frames=self._trunk.frames, ways=self._trunk.ways, turned=turned)
+        return WayCounts(frames=self._trunk.frames, ways=self._trunk.ways, turned=turned)
 
     def _reload_certificate(self) -> None:
         if self._tls is None:
@@ -379,9 +383,9 @@ def _tls_identity(settings: TransceiverSettings) -> TlsIdentity | None:
         raise BootError(str(exc)) from exc
 
 
-def _punctuality(figures: PunctualityStatistics) -> control.Punctuality:
+def _punctuality(figures: PunctualityStatistics) -> PunctualityCounts:
     bounds = [f"{bound * 1000:g}" for bound in BUCKETS]
-    return control.Punctuality(
+    return PunctualityCounts(
         frames=figures.frames,
         skipped=figures.skipped,
         on_time_ratio=figures.on_time_ratio,

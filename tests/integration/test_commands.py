@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from edge.cli import main
-from edge.control import Status
+from edge.control.status import Status
 from edge.operate.client import Connection
 from edge.operate.protocol import SESSIONS_SHOWN_MAX, AskSessions, TheSessions
 from edge.operate.status_text import transceivers

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from edge.control import Status
+from edge.control.status import Status
 from edge.errors import BootError
 from edge.operate import server
 from edge.operate.client import Connection, ControlError, fetch_status

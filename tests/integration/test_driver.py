@@ -17,8 +17,9 @@ from edge.machine import Address
 from edge.media.punctuality import Punctuality
 from edge.routing import frames
 from edge.routing.sockaddr import encode_sockaddr
+from edge.transceiver.bindings import BINDINGS_MAX
 from edge.transceiver.driven import Driven
-from edge.transceiver.driver import BINDINGS_MAX, Driver
+from edge.transceiver.driver import Driver
 from edge.transceiver.session import Ended, EndReason, Layer, LayerUp, Session, SessionLimits
 from edge.udp import open_udp_socket
 from tests.support.calls import make_session

@@ -7,8 +7,8 @@ from attrs import evolve
 
 from edge.ice.agent import OVERLAP, RESTART_TIMEOUT
 from edge.ice.credentials import Credentials
-from edge.transceiver.driver import GIVEN_UP_MAX
 from edge.transceiver.session import EndReason, SessionLimits
+from edge.transceiver.ufrags import GIVEN_UP_MAX
 from tests.integration.test_driver import Client, Rig, client, drain, make_rig
 
 FRESH = Credentials("freshserverufrag", "f" * 32)
@@ -63,10 +63,10 @@ def test_all_ufrags_of_a_session_end_with_it() -> None:
         rig.driver.restart_ice(one.driven, FRESH, 3, 2.0)
         rig.driver.restart_ice(one.driven, NEWER, 3, 2.1)
         rig.driver.end(one.driven, EndReason.CLIENT_BYE, 3.0)
-        assert rig.driver._by_ufrag == {other.server.ufrag.encode(): other.driven}
+        assert rig.driver._ufrags._sessions == {other.server.ufrag.encode(): other.driven}
         assert len(rig.driver) == 1
         rig.driver.restart_ice(one.driven, FRESH, 3, 4.0)
-        assert rig.driver._by_ufrag == {other.server.ufrag.encode(): other.driven}
+        assert rig.driver._ufrags._sessions == {other.server.ufrag.encode(): other.driven}
 
 
 def test_a_first_check_that_comes_too_late_is_told_once(
@@ -88,10 +88,10 @@ def test_a_first_check_that_comes_too_late_is_told_once(
 def test_sessions_without_a_check_are_remembered_up_to_a_limit() -> None:
     with make_rig() as rig:
         for number in range(GIVEN_UP_MAX + 10):
-            rig.driver._note_given_up(b"%d" % number, f"s{number}")
-        assert len(rig.driver._given_up) == GIVEN_UP_MAX
-        assert b"9" not in rig.driver._given_up
-        assert b"10" in rig.driver._given_up
+            rig.driver._ufrags._note_given_up(b"%d" % number, f"s{number}")
+        assert len(rig.driver._ufrags._given_up) == GIVEN_UP_MAX
+        assert b"9" not in rig.driver._ufrags._given_up
+        assert b"10" in rig.driver._ufrags._given_up
 
 
 def test_verdicts_are_counted() -> None:

@@ -238,7 +238,7 @@ def test_there_are_no_more_places_than_a_frame_can_name() -> None:
         frame = frames.encode_frame(frames.PACKETS, 255, 254, [frames.Row(CLIENT, 0, b"\x80")])
         rig.driver.receive_frame(memoryview(frame), many[254], 1.0)
         assert rig.driver.drops["unbound-address"] == 1
-        assert len(rig.driver._batches) == frames.SOCKETS_MAX
+        assert len(rig.driver._sender._batches) == frames.SOCKETS_MAX
 
 
 def test_deliveries_are_batched_and_bounded() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import trio
 from attrs import define
 
-from edge.control import Status, TransceiverStatistics
+from edge.control.statistics import TransceiverStatistics
+from edge.control.status import Status
 from edge.operate.status_text import render_status
 from tests.integration.test_reload import assert_nothing_lost, reload
 from tests.integration.test_resume import receive, send

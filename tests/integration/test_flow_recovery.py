@@ -12,7 +12,7 @@ import pytest
 import trio
 from attrs import evolve
 
-from edge.control import RedisCounts
+from edge.control.statistics import RedisCounts
 from edge.directory.settings import DirectorySettings
 from edge.memory import HeldMemory
 from edge.redis.settings import RedisSettings

@@ -9,7 +9,7 @@ import pytest
 import trio
 from attrs import define, field
 
-from edge.control import RegistrationStatus
+from edge.control.status import RegistrationStatus
 from edge.directory import reading, registering
 from edge.directory.host_entry import HostName, SlotLoad
 from edge.directory.hosts import HOSTS_MAX, HostDirectory

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from edge.control import Status, StreamCounts
+from edge.control.statistics import StreamCounts
+from edge.control.status import Status
 from tests.adversary.hosts import relays_of
 from tests.support.appliance import Appliance, running_appliance, wait_status
 from tests.support.caller import calling

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from edge.audio.opus import is_dtx
-from edge.control import TransceiverStatistics
+from edge.control.statistics import TransceiverStatistics
 from tests.support.appliance import running_appliance, wait_status
 from tests.support.caller import new_credentials, offer, signaling
 from tests.support.fake_backend import Script, Visitor, close_with, fake_backend, record, refuse

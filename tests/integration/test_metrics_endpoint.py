@@ -11,8 +11,8 @@ import trio
 import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge import control
 from edge.config.values import ListenAddress
+from edge.control.status import Status
 from edge.errors import BootError
 from edge.metrics.endpoint import CONNECTIONS_MAX, open_metrics_listeners, serve_metrics
 from tests.support.statuses import status, worker
@@ -26,7 +26,7 @@ class Endpoint:
         self.snapshot = status()
         self.error: Exception | None = None
 
-    def status(self) -> control.Status:
+    def status(self) -> Status:
         if self.error is not None:
             raise self.error
         return self.snapshot

@@ -13,7 +13,8 @@ import msgspec
 import trio
 from trio_websocket import WebSocketConnection
 
-from edge.control import Status, TransceiverStatistics, WorkerStatus
+from edge.control.statistics import TransceiverStatistics
+from edge.control.status import Status, WorkerStatus
 from tests.support.appliance import Appliance, running_appliance, wait_status
 from tests.support.caller import LiveCall, calling, make_offer, new_credentials, offer, signaling
 from tests.support.speech import speech

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import trio
 
-from edge.control import RelayStatistics, Status
+from edge.control.statistics import RelayStatistics
+from edge.control.status import Status
 from edge.operate.status_text import render_status
 from tests.support.appliance import running_appliance, wait_status
 from tests.support.caller import calling

@@ -12,7 +12,8 @@ from pathlib import Path
 import trio
 from attrs import define
 
-from edge.control import RelayStatistics, Status
+from edge.control.statistics import RelayStatistics
+from edge.control.status import Status
 from tests.support.appliance import Appliance, attended, start_edge, wait_status, write_config
 from tests.support.caller import LiveCall, calling
 from tests.support.peer import CHECK_INTERVAL

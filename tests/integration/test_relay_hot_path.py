@@ -11,8 +11,9 @@ import pytest
 import trio
 from attrs import frozen
 
+from edge.forwarding.forwarder import COALESCE_RATE_MIN, TURN
 from edge.memory import HeldMemory
-from edge.relay import COALESCE_RATE_MIN, TURN, Relay, RelaySettings
+from edge.relay import Relay, RelaySettings
 from edge.routing import flows, frames
 from edge.routing.shared import table_bytes
 from edge.routing.sockaddr import encode_sockaddr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from edge.control import Status
+from edge.control.status import Status
 from edge.process import EX_CONFIG
 from edge.udp import BATCH_ROWS
 from tests.support.appliance import (

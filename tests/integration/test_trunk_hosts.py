@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from edge.control import RelayStatistics, Status
+from edge.control.statistics import RelayStatistics
+from edge.control.status import Status
 from edge.machine import Address
 from tests.support.appliance import Appliance, running_appliance, wait_status, write_config
 from tests.support.caller import LiveCall, calling

@@ -13,7 +13,8 @@ from typing import Any
 import trio
 from attrs import define, field
 
-from edge.control import RelayStatistics, Status, TransceiverStatistics, WorkerStatus
+from edge.control.statistics import RelayStatistics, TransceiverStatistics
+from edge.control.status import Status, WorkerStatus
 from edge.operate.client import ControlError, fetch_status
 
 START_TIME = 30.0

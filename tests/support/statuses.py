@@ -1,16 +1,27 @@
 """A status with something in every figure."""
 
-from edge import control
+from edge.control.statistics import (
+    FlowCounts,
+    Placement,
+    ProcessCounts,
+    Punctuality,
+    RedisCounts,
+    RelayStatistics,
+    StreamCounts,
+    TransceiverStatistics,
+    TrunkCounts,
+    WayCounts,
+    WorkerStatistics,
+)
+from edge.control.status import RegistrationStatus, Status, WorkerKind, WorkerStatus
 from edge.media.frames import Label
 from edge.transceiver.tally import Tally
 from edge.transceiver.vocabulary import Layer
 
 
-def relay() -> control.RelayStatistics:
-    table = control.FlowCounts(
-        confirmed=3, tentative=2, conflicts=1, evicted=4, full=5, taken_over=6
-    )
-    return control.RelayStatistics(
+def relay() -> RelayStatistics:
+    table = FlowCounts(confirmed=3, tentative=2, conflicts=1, evicted=4, full=5, taken_over=6)
+    return RelayStatistics(
         packets=10,
         bytes=1000,
         forwarded=9,
@@ -18,14 +29,14 @@ def relay() -> control.RelayStatistics:
         first_checks=[1, 2],
         drops={"unknown-flow": 1},
         flows=[table, table],
-        tcp=control.StreamCounts(
+        tcp=StreamCounts(
             connections=5,
             half_open=2,
             accepted=8,
             refused={"too-many": 1},
             closed={"idle": 2},
         ),
-        redis=control.RedisCounts(
+        redis=RedisCounts(
             state="up",
             server="192.0.2.9:6379",
             connected=3,
@@ -36,7 +47,7 @@ def relay() -> control.RelayStatistics:
             hosts=6,
             distrusted={"signature": 1},
         ),
-        trunk=control.TrunkCounts(
+        trunk=TrunkCounts(
             transceivers=2,
             packets=60,
             frames=10,
@@ -44,7 +55,7 @@ def relay() -> control.RelayStatistics:
             delivered=61,
             first_checks=3,
         ),
-        process=control.ProcessCounts(cpu=1.5, resident_max_bytes=50_000_000),
+        process=ProcessCounts(cpu=1.5, resident_max_bytes=50_000_000),
     )
 
 
@@ -64,9 +75,9 @@ def tally() -> Tally:
     return counted
 
 
-def transceiver(counted: Tally | None = None) -> control.TransceiverStatistics:
+def transceiver(counted: Tally | None = None) -> TransceiverStatistics:
     counted = counted or tally()
-    return control.TransceiverStatistics(
+    return TransceiverStatistics(
         sessions=2,
         sessions_by_key={0: 1, 3: 1},
         opened=5,
@@ -75,14 +86,14 @@ def transceiver(counted: Tally | None = None) -> control.TransceiverStatistics:
         verdicts={"ok": 2, "no-check": 1},
         packets_received=9,
         packets_sent=8,
-        punctuality=control.Punctuality(
+        punctuality=Punctuality(
             frames=200,
             skipped=7,
             on_time_ratio=0.995,
             late_up_to={"1": 150, "5": 49, "more": 1},
             late=0.25,
         ),
-        placement=control.Placement(
+        placement=Placement(
             sessions_max=100,
             on_time_ratio=0.97,
             opened_here=3,
@@ -99,36 +110,34 @@ def transceiver(counted: Tally | None = None) -> control.TransceiverStatistics:
         quality=counted.quality_counts(),
         media=counted.media_counts(),
         links=counted.link_counts(),
-        trunk=control.WayCounts(frames=12, ways=3, turned=1),
-        process=control.ProcessCounts(cpu=2.5, resident_max_bytes=90_000_000),
+        trunk=WayCounts(frames=12, ways=3, turned=1),
+        process=ProcessCounts(cpu=2.5, resident_max_bytes=90_000_000),
     )
 
 
 def worker(
-    kind: control.WorkerKind,
+    kind: WorkerKind,
     index: int = 0,
     state: str = "running",
-    statistics: control.WorkerStatistics | None = None,
-) -> control.WorkerStatus:
-    return control.WorkerStatus(
+    statistics: WorkerStatistics | None = None,
+) -> WorkerStatus:
+    return WorkerStatus(
         kind=kind, index=index, pid=7, state=state, restarts=2, statistics=statistics
     )
 
 
-def status(*workers: control.WorkerStatus) -> control.Status:
+def status(*workers: WorkerStatus) -> Status:
     """Return the status of an appliance; without ``workers`` there is one of each kind."""
     both = (
         worker("relay", 0, "running", relay()),
         worker("transceiver", 0, "running", transceiver()),
     )
-    return control.Status(
+    return Status(
         version="1.2.3",
         uptime=61.4,
         udp=["203.0.113.7:3478"],
         tcp=["203.0.113.7:443"],
         signaling=["127.0.0.1:8080"],
         workers=list(workers or both),
-        registration=control.RegistrationStatus(
-            state="up", server="192.0.2.9:6379", written=9, refused=""
-        ),
+        registration=RegistrationStatus(state="up", server="192.0.2.9:6379", written=9, refused=""),
     )

@@ -14,7 +14,9 @@ from multiprocessing.process import BaseProcess
 import trio
 from attrs import define, evolve, field, frozen
 
-from edge import control, process, relay
+from edge import process, relay
+from edge.control import messages
+from edge.control.statistics import RelayStatistics, TrunkCounts
 from edge.dtls.context import DtlsContexts
 from edge.dtls.keying import Role
 from edge.fleet.map import Cluster, FleetKey, FleetMap, Member, Site
@@ -96,23 +98,23 @@ class RelayHost:
     channel: socket.socket
     orders: int = 0
 
-    def statistics(self) -> control.RelayStatistics:
-        self.channel.send(control.encode_message(control.Ping(0)))
-        pong = control.decode_from_worker(self.channel.recv(control.MESSAGE_BYTES_MAX))
-        assert isinstance(pong, control.Pong)
-        assert isinstance(pong.statistics, control.RelayStatistics)
+    def statistics(self) -> RelayStatistics:
+        self.channel.send(messages.encode_message(messages.Ping(0)))
+        pong = messages.decode_from_worker(self.channel.recv(messages.MESSAGE_BYTES_MAX))
+        assert isinstance(pong, messages.Pong)
+        assert isinstance(pong.statistics, RelayStatistics)
         return pong.statistics
 
-    def trunk(self) -> control.TrunkCounts:
+    def trunk(self) -> TrunkCounts:
         counts = self.statistics().trunk
         assert counts is not None
         return counts
 
     def use_keys(self, *keys: FleetKey) -> None:
-        shared = [control.SharedKey(each.id, each.key) for each in keys]
-        self.channel.send(control.encode_message(control.UseFleetKeys(1, shared)))
-        done = control.decode_from_worker(self.channel.recv(control.MESSAGE_BYTES_MAX))
-        assert done == control.Done(1)
+        shared = [messages.SharedKey(each.id, each.key) for each in keys]
+        self.channel.send(messages.encode_message(messages.UseFleetKeys(1, shared)))
+        done = messages.decode_from_worker(self.channel.recv(messages.MESSAGE_BYTES_MAX))
+        assert done == messages.Done(1)
 
     def kill(self) -> None:
         self.child.kill()
@@ -161,8 +163,8 @@ def running_relay_host(
         child.start()
         theirs.close()
         ours.settimeout(BOOT_TIME)
-        message = control.decode_from_worker(ours.recv(control.MESSAGE_BYTES_MAX))
-        assert isinstance(message, control.Ready), message
+        message = messages.decode_from_worker(ours.recv(messages.MESSAGE_BYTES_MAX))
+        assert isinstance(message, messages.Ready), message
         assert child.pid is not None
         started = RelayHost(place, child.pid, child, ours)
         undo.close()  # so that a killed worker's addresses are free
@@ -170,7 +172,7 @@ def running_relay_host(
             yield started
         finally:
             if child.is_alive():
-                ours.send(control.encode_message(control.Stop(0.0)))
+                ours.send(messages.encode_message(messages.Stop(0.0)))
                 child.join(STOP_TIME)
                 assert child.exitcode == process.EX_OK, child.exitcode
 

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge import control
+from edge.control import messages
+from edge.control.statistics import TransceiverStatistics
+from edge.control.status import DrainStatus, Status, WorkerKind
 from edge.metrics.collector import encode_metrics
 from edge.metrics.endpoint import health
 from edge.signal.messages import Verdict
@@ -15,7 +17,7 @@ from tests.support.statuses import relay, status, transceiver, worker
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def scrape(of: control.Status) -> Series:
+def scrape(of: Status) -> Series:
     """Return all samples by name and labels; no two may be the same."""
     series: Series = {}
     for family in text_string_to_metric_families(encode_metrics(of).decode()):
@@ -134,7 +136,7 @@ def test_a_worker_that_has_not_been_heard_from_is_down_and_says_nothing() -> Non
 def test_what_an_older_worker_does_not_tell_is_left_out() -> None:
     """After an upgrade the new supervisor reads the heartbeats of old workers."""
     new = transceiver()
-    old = control.TransceiverStatistics(
+    old = TransceiverStatistics(
         **{
             name: getattr(new, name)
             for name in new.__struct_fields__
@@ -159,7 +161,7 @@ def test_the_fullest_heartbeat_fits_its_message() -> None:
     full = msgspec.structs.replace(
         transceiver(), drops=many, ended=many, verdicts=many, packets_received=2**53
     )
-    assert len(control.encode_message(control.Pong(2**31, full))) < control.MESSAGE_BYTES_MAX
+    assert len(messages.encode_message(messages.Pong(2**31, full))) < messages.MESSAGE_BYTES_MAX
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_the_fullest_heartbeat_fits_its_message() -> None:
     ],
 )
 def test_health_is_that_calls_can_be_served(states: dict[str, list[str]], expected: int) -> None:
-    kinds: tuple[control.WorkerKind, ...] = ("relay", "transceiver")
+    kinds: tuple[WorkerKind, ...] = ("relay", "transceiver")
     workers = [
         worker(kind, index, state)
         for kind in kinds
@@ -191,7 +193,7 @@ def test_health_is_that_calls_can_be_served(states: dict[str, list[str]], expect
 
 
 def test_who_drains_wants_no_new_calls() -> None:
-    drain = control.DrainStatus(since=3.0, deadline=None)
+    drain = DrainStatus(since=3.0, deadline=None)
     draining = msgspec.structs.replace(status(), drain=drain)
     assert health(draining).status == 503
     assert health(draining).body == b"draining\n"

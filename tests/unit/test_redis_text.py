@@ -1,7 +1,8 @@
 """What the status says of Redis."""
 
-from edge.control import RedisCounts, RegistrationStatus, RelayStatistics, Status, WorkerStatus
-from edge.control import StreamCounts as Tcp
+from edge.control.statistics import RedisCounts, RelayStatistics
+from edge.control.statistics import StreamCounts as Tcp
+from edge.control.status import RegistrationStatus, Status, WorkerStatus
 from edge.operate.redis_text import redis_section
 
 UP = RedisCounts(

@@ -2,18 +2,16 @@
 
 import pytest
 
-from edge.control import (
-    DrainStatus,
+from edge.control.statistics import (
     FlowCounts,
     Placement,
     Punctuality,
     RelayStatistics,
-    Status,
     StreamCounts,
     TransceiverStatistics,
     WorkerStatistics,
-    WorkerStatus,
 )
+from edge.control.status import DrainStatus, Status, WorkerStatus
 from edge.operate.status_text import render_status, span
 
 

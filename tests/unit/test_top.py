@@ -5,18 +5,15 @@ import io
 from msgspec import structs
 from rich.console import Console
 
-from edge.control import (
-    DrainStatus,
+from edge.control.statistics import (
     Placement,
     Punctuality,
     RelayStatistics,
-    Status,
     StreamCounts,
     TransceiverStatistics,
-    WorkerKind,
     WorkerStatistics,
-    WorkerStatus,
 )
+from edge.control.status import DrainStatus, Status, WorkerKind, WorkerStatus
 from edge.operate.rates import Rates, compare
 from edge.operate.top import draw
 

@@ -13,8 +13,9 @@ from typing import Protocol, assert_never
 
 import trio
 
-from edge import control
-from edge.inspection import SessionDetails, SessionLine
+from edge.control import messages
+from edge.control.inspection import SessionDetails, SessionLine
+from edge.control.status import Drain, DrainStatus, Status
 from edge.operate.protocol import (
     Agreed,
     AskSession,
@@ -33,7 +34,7 @@ from edge.operate.protocol import (
     TheSessions,
     TheStatus,
 )
-from edge.supervised import SupervisedWorker
+from edge.supervision.worker import SupervisedWorker
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +49,13 @@ class Plant(Protocol):
     def transceivers(self) -> Sequence[SupervisedWorker]:
         """All that run, those that only end their calls included."""
 
-    def status(self) -> control.Status: ...
+    def status(self) -> Status: ...
 
     @property
-    def drain(self) -> control.Drain | None:
+    def drain(self) -> Drain | None:
         """The drain that is in force. Its deadline is kept here."""
 
-    async def set_drain(self, drain: control.Drain | None) -> None:
+    async def set_drain(self, drain: Drain | None) -> None:
         """Have all transceivers, and those that come, take new sessions or none."""
 
     async def end_sessions(self) -> None:
@@ -96,14 +97,14 @@ class Operations:
             case _:
                 assert_never(request)
 
-    def drain_status(self) -> control.DrainStatus | None:
+    def drain_status(self) -> DrainStatus | None:
         """Return the state of the drain; None: there is none."""
         drain = self._plant.drain
         if drain is None:
             return None
         now = time.monotonic()
         left = None if drain.ends_at is None else max(drain.ends_at - now, 0.0)
-        return control.DrainStatus(since=now - drain.since, deadline=left)
+        return DrainStatus(since=now - drain.since, deadline=left)
 
     async def keep_deadlines(self) -> None:
         """End the sessions that are left when a drain's time is over."""
@@ -118,13 +119,13 @@ class Operations:
                 continue
             assert drain is not None  # else its time would not be over
             logger.info("drain: time is over: ending all sessions")
-            await self._plant.set_drain(control.Drain(since=drain.since))
+            await self._plant.set_drain(Drain(since=drain.since))
             await self._plant.end_sessions()
 
     async def _start_drain(self, deadline: float | None) -> Agreed:
         now = time.monotonic()
         before = self._plant.drain
-        drain = control.Drain(
+        drain = Drain(
             since=now if before is None else before.since,
             ends_at=None if deadline is None else now + deadline,
         )
@@ -152,7 +153,7 @@ class Operations:
             after, found = 0, 0
             for _ in range(PAGES_MAX):
                 page = await worker.ask(partial(_next_page, after))
-                if not isinstance(page, control.SessionPage):
+                if not isinstance(page, messages.SessionPage):
                     silent.append(worker.name)
                     return
                 lines.extend(page.sessions)
@@ -169,11 +170,11 @@ class Operations:
     async def _describe(self, session: str) -> SessionDetails:
         found: list[SessionDetails] = []
 
-        def question(number: int) -> control.Question:
-            return control.DescribeSession(number, session)
+        def question(number: int) -> messages.Question:
+            return messages.DescribeSession(number, session)
 
-        def take(answer: control.Answer) -> None:
-            if isinstance(answer, control.SessionFound) and answer.session is not None:
+        def take(answer: messages.Answer) -> None:
+            if isinstance(answer, messages.SessionFound) and answer.session is not None:
                 found.append(answer.session)
 
         silent = await self._ask_all(question, take)
@@ -184,11 +185,11 @@ class Operations:
     async def _end(self, session: str) -> Agreed:
         found: list[str] = []
 
-        def question(number: int) -> control.Question:
-            return control.EndSession(number, session)
+        def question(number: int) -> messages.Question:
+            return messages.EndSession(number, session)
 
-        def take(answer: control.Answer) -> None:
-            if isinstance(answer, control.SessionEnded) and answer.found:
+        def take(answer: messages.Answer) -> None:
+            if isinstance(answer, messages.SessionEnded) and answer.found:
                 found.append(session)
 
         silent = await self._ask_all(question, take)
@@ -198,8 +199,8 @@ class Operations:
 
     async def _ask_all(
         self,
-        question: Callable[[int], control.Question],
-        take: Callable[[control.Answer], None],
+        question: Callable[[int], messages.Question],
+        take: Callable[[messages.Answer], None],
     ) -> list[str]:
         """Ask all transceivers at once; return the names of those that do not answer."""
         silent: list[str] = []
@@ -229,8 +230,8 @@ class _Task(Protocol):
     async def __call__(self, worker: SupervisedWorker, /) -> None: ...
 
 
-def _next_page(after: int, number: int) -> control.Question:
-    return control.ListSessions(number, after)
+def _next_page(after: int, number: int) -> messages.Question:
+    return messages.ListSessions(number, after)
 
 
 def _not_found(session: str, silent: Sequence[str]) -> OperatorError:

@@ -1,6 +1,6 @@
 """Restart delays."""
 
-from edge.lifecycle import STABLE_AFTER, RestartPolicy
+from edge.supervision.restarts import STABLE_AFTER, RestartPolicy
 
 
 def test_the_first_is_at_once_and_the_others_double_up_to_the_longest() -> None:

@@ -2,7 +2,7 @@
 
 Workers are children of a forkserver, which writes a worker's exit status into a pipe. The reading
 end of that pipe is all that is needed to know how a worker ends. So a supervisor that re-executes
-itself (supervision/handover.py) passes these ends on, and the forkserver, which lives as long as
+itself (handover.py) passes these ends on, and the forkserver, which lives as long as
 one of its workers does, goes on to serve them.
 """
 

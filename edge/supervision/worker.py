@@ -12,10 +12,13 @@ from typing import Any
 import trio
 from attrs import define, field, frozen
 
-from edge import control, logs, process
+from edge import logs, process
+from edge.control import messages
+from edge.control.statistics import TransceiverStatistics, WorkerStatistics
+from edge.control.status import WorkerKind, WorkerStatus
 from edge.errors import BootError
-from edge.lifecycle import RestartPolicy
-from edge.offspring import Offspring, Started
+from edge.supervision.offspring import Offspring, Started
+from edge.supervision.restarts import RestartPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class _Asked:
     """A question that waits for its answer."""
 
     over: trio.Event = field(factory=trio.Event)
-    answer: control.Answer | None = None
+    answer: messages.Answer | None = None
 
 
 @frozen
@@ -52,7 +55,7 @@ class SupervisedWorker:
 
     def __init__(
         self,
-        kind: control.WorkerKind,
+        kind: WorkerKind,
         index: int,
         target: Callable[[process.Frame, Any], None],
         settings: object,
@@ -90,7 +93,7 @@ class SupervisedWorker:
         self._awaited: dict[int, trio.Event] = {}
         self._sequences = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
-        self._statistics: control.WorkerStatistics | None = None
+        self._statistics: WorkerStatistics | None = None
 
     async def keep(self) -> None:
         """Run the worker, again and again, until ``stop``.
@@ -165,7 +168,7 @@ class SupervisedWorker:
         self._stop_asked.set()
         self._state = "leaving"
 
-    async def change(self, settings: object, order: control.Order) -> None:
+    async def change(self, settings: object, order: messages.Order) -> None:
         """Run on with ``settings``: tell the worker by ``order``, and give them to its successors.
 
         Returns when the worker has obeyed, or will start with the new settings anyway.
@@ -173,7 +176,7 @@ class SupervisedWorker:
         self._settings = settings
         await self.tell(order)
 
-    async def tell(self, order: control.Order) -> None:
+    async def tell(self, order: messages.Order) -> None:
         """Give the worker an order, if it runs, and wait until it has obeyed."""
         if self._channel is None:
             return
@@ -188,7 +191,7 @@ class SupervisedWorker:
         """Whether there is a process that has been ready."""
         return self._channel is not None and self._up.is_set()
 
-    async def ask(self, question: Callable[[int], control.Question]) -> control.Answer | None:
+    async def ask(self, question: Callable[[int], messages.Question]) -> messages.Answer | None:
         """Ask the worker something. None: there is none, or it does not answer in time.
 
         ``question`` is made of its sequence number.
@@ -212,15 +215,15 @@ class SupervisedWorker:
     def sessions(self) -> int:
         """Sessions at the latest heartbeat; 0 for a relay."""
         known = self._statistics
-        return known.sessions if isinstance(known, control.TransceiverStatistics) else 0
+        return known.sessions if isinstance(known, TransceiverStatistics) else 0
 
     def is_attended(self) -> bool:
         """Whether it answers, or what follows when it does not is under way."""
         silence = trio.current_time() - self._answered_at
         return not self.is_running or silence <= self.watch.heartbeat_limit + 2 * DUMP_TIME
 
-    def status(self) -> control.WorkerStatus:
-        return control.WorkerStatus(
+    def status(self) -> WorkerStatus:
+        return WorkerStatus(
             kind=self.kind,
             index=self.index,
             pid=self._process.pid if self._process is not None else None,
@@ -233,7 +236,7 @@ class SupervisedWorker:
         self._stop_asked.set()
         if self._channel is not None:
             self._state = state
-            await self._send(control.Stop(grace))
+            await self._send(messages.Stop(grace))
 
     async def _run_once(self) -> int:
         """Have a process, and return its exit status when it has ended."""
@@ -299,24 +302,24 @@ class SupervisedWorker:
         assert self._channel is not None
         while True:
             try:
-                data = await self._channel.recv(control.MESSAGE_BYTES_MAX)
+                data = await self._channel.recv(messages.MESSAGE_BYTES_MAX)
             except ConnectionError:
                 return
             if not data:
                 return
-            self._take_message(control.decode_from_worker(data))
+            self._take_message(messages.decode_from_worker(data))
 
     def _read_last_words(self, channel: socket.socket) -> None:
         """Read what the worker wrote just before it ended."""
         with suppress(OSError):
-            while data := channel.recv(control.MESSAGE_BYTES_MAX):
-                self._take_message(control.decode_from_worker(data))
+            while data := channel.recv(messages.MESSAGE_BYTES_MAX):
+                self._take_message(messages.decode_from_worker(data))
 
-    def _take_message(self, message: control.FromWorker | None) -> None:
+    def _take_message(self, message: messages.FromWorker | None) -> None:
         match message:
             case None:  # what it says is of another version, but it speaks
                 self._answered_at = trio.current_time()
-            case control.Ready():
+            case messages.Ready():
                 self._answered_at = trio.current_time()
                 if not self._stop_asked.is_set():
                     self._state = "running"
@@ -325,15 +328,15 @@ class SupervisedWorker:
                 self.ready.set()
                 self.settled.set()
                 self._up.set()
-            case control.Pong(_, statistics):
+            case messages.Pong(_, statistics):
                 self._answered_at = trio.current_time()
                 self._statistics = statistics
-            case control.Done(sequence):
+            case messages.Done(sequence):
                 if (awaited := self._awaited.pop(sequence, None)) is not None:
                     awaited.set()
-            case control.BootFailed(text):
+            case messages.BootFailed(text):
                 self._boot_message = text
-            case control.SessionPage() | control.SessionFound() | control.SessionEnded():
+            case messages.SessionPage() | messages.SessionFound() | messages.SessionEnded():
                 if (asked := self._asked.pop(message.sequence, None)) is not None:
                     asked.answer = message
                     asked.over.set()
@@ -346,7 +349,7 @@ class SupervisedWorker:
         silence = trio.current_time() - self._answered_at
         while self._up.is_set() and silence <= self.watch.heartbeat_limit:
             sequence += 1
-            await self._send(control.Ping(sequence))
+            await self._send(messages.Ping(sequence))
             await trio.sleep(self.watch.heartbeat_interval)
             silence = trio.current_time() - self._answered_at
         logger.error("worker %s does not answer: ending it", self.name, extra=self._fields)
@@ -355,11 +358,11 @@ class SupervisedWorker:
         await trio.sleep(DUMP_TIME)
         self._signal(signal.SIGKILL)
 
-    async def _send(self, message: control.ToWorker) -> None:
+    async def _send(self, message: messages.ToWorker) -> None:
         """Send without ever waiting on a worker that does not read."""
         assert self._channel is not None
         with suppress(OSError), trio.move_on_after(self.watch.heartbeat_interval):
-            await self._channel.send(control.encode_message(message))
+            await self._channel.send(messages.encode_message(message))
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

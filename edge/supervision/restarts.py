@@ -17,16 +17,16 @@ class RestartPolicy:
     """
 
     def __init__(self, first_delay: float, longest_delay: float) -> None:
-        self._first_delay = first_delay
-        self._longest_delay = longest_delay
+        self.first_delay = first_delay
+        self.longest_delay = longest_delay
         self._delay = 0.0
         self._started_at: float | None = None
         self.restarts = 0
 
     def space(self, other: "RestartPolicy") -> None:
         """Take over the delays of another policy from the next series on."""
-        self._first_delay = other._first_delay
-        self._longest_delay = other._longest_delay
+        self.first_delay = other.first_delay
+        self.longest_delay = other.longest_delay
 
     def note_started(self, now: float) -> None:
         self._started_at = now
@@ -36,6 +36,6 @@ class RestartPolicy:
         if self._started_at is not None and now - self._started_at >= STABLE_AFTER:
             self._delay = 0.0
         delay = self._delay
-        self._delay = min(max(delay * 2, self._first_delay), self._longest_delay)
+        self._delay = min(max(delay * 2, self.first_delay), self.longest_delay)
         self.restarts += 1
         return delay
