@@ -19,7 +19,8 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
-from tests.support.appliance import Appliance, attended
+from edge.control.status import Status
+from tests.support.appliance import Appliance, attended, wait_status
 from tests.support.internet import Internet, Link, internet
 from tests.support.netns import Namespace
 from tests.support.positions import place_record, write_positions
@@ -267,6 +268,9 @@ async def three_sites(
                 await scene.start_redis()
             for name in started:
                 await scene.start(name)
+            owners = [name for name in started if name in {"fra", "nyc"}]
+            for name in owners:
+                await wait_status(scene.appliances[name], lambda one: _heard(one) == len(owners))
             yield scene
 
 
@@ -275,6 +279,11 @@ def positions(directory: Path) -> Path:
     path = directory / "positions.mmdb"
     write_positions(path, {f"{INTERNAL['client']}/32": place_record("SG", 1.29, 103.85)})
     return path
+
+
+def _heard(status: Status) -> int:
+    """Return how many hosts with transceivers this one knows the room of."""
+    return sum(cluster.heard for cluster in status.clusters)
 
 
 def _toml(keys: tuple[dict[str, object], ...]) -> str:
