@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import trio
 from attrs import field, frozen
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+from wsproto.utilities import LocalProtocolError
 
 from edge.client.nursery import open_task_nursery
 from edge.errors import SignalError
@@ -62,16 +63,23 @@ async def connect(endpoint: Endpoint) -> AsyncIterator[WebSocketConnection]:
 
     """
     stream = await _open_stream(endpoint)
+    closing = False
     try:
         async with open_task_nursery() as nursery:
             websocket = await _shake_hands(nursery, stream, endpoint)
             try:
                 yield websocket
             finally:
+                closing = True
                 with trio.move_on_after(CLOSE_TIMEOUT):
                     await websocket.aclose()
     except ConnectionRejected as exc:
         raise _refusal(exc) from exc
+    except LocalProtocolError:
+        # The server pinged while we closed: wsproto 1.3 forbids the pong, and trio-websocket 0.12
+        # does not expect that.
+        if not closing:
+            raise
     finally:
         await trio.aclose_forcefully(stream)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Request
 
 from edge.access.tokens import Grant, mint
 from edge.client import (
@@ -20,6 +22,7 @@ from edge.client import (
     open_call,
     take_over,
 )
+from edge.client.connection import Endpoint, connect
 from edge.client.messages import decode_server_message
 from edge.errors import SignalError
 from edge.signal.messages import (
@@ -259,6 +262,30 @@ def test_messages_of_newer_servers_are_passed_over() -> None:
         with pytest.raises(SignalError) as caught:
             decode_server_message(text)
         assert caught.value.reason == ErrorCode.MALFORMED_MESSAGE
+
+
+async def test_a_ping_while_it_closes_is_no_error() -> None:
+    """It comes between the client's close frame and the server's."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        server = WSConnection(ConnectionType.SERVER)
+        async for data in stream:
+            server.receive_data(bytes(data))
+            for event in server.events():
+                match event:
+                    case Request():
+                        accept = AcceptConnection(subprotocol="edge.v1")
+                        await stream.send_all(server.send(accept))
+                    case CloseConnection():
+                        await stream.send_all(b"\x89\x00" + server.send(event.response()))
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listener.socket.getsockname()[1]
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        async with connect(Endpoint(f"ws://127.0.0.1:{port}/v1/session")):
+            pass
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_session_of_the_appliance(tmp_path: Path) -> None:

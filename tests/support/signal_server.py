@@ -10,6 +10,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 from trio_websocket import WebSocketConnection, open_websocket_url
+from wsproto.utilities import LocalProtocolError
 
 from edge.access.policy import AccessPolicy
 from edge.errors import SignalError
@@ -167,15 +168,21 @@ async def connected(
 ) -> AsyncIterator[WebSocketConnection]:
     """Open a WebSocket."""
     url = f"ws://{server.address}:{server.port}/v1/session"
-    async with open_websocket_url(
-        url, subprotocols=list(subprotocols), extra_headers=list(headers)
-    ) as client:
-        try:
-            yield client
-        finally:
-            await client.aclose()
-            # trio-websocket 0.12 leaves a client's socket open when the server closes first.
-            await client._stream.aclose()
+    closing = False
+    try:
+        async with open_websocket_url(
+            url, subprotocols=list(subprotocols), extra_headers=list(headers)
+        ) as client:
+            try:
+                yield client
+            finally:
+                closing = True
+                await client.aclose()
+                # trio-websocket 0.12 leaves a client's socket open when the server closes first.
+                await client._stream.aclose()
+    except LocalProtocolError:  # and it does not expect a ping while it closes
+        if not closing:
+            raise
 
 
 async def wait_until(condition: Callable[[], object]) -> None:
