@@ -230,7 +230,9 @@ async def test_two_browsers_at_once(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             for browser in browsers:
                 nursery.start_soon(start_call, browser, appliance)
-        assert sum(one.sessions for one in await appliance.transceivers()) == 2
+        with trio.fail_after(10):
+            while sum(one.sessions for one in await appliance.transceivers()) != 2:
+                await trio.sleep(0.05)
         heard = [await hears_the_echo(browser) for browser in browsers]
         assert [figures["packetsLost"] for figures in heard] == [0, 0]
         assert len({figures["ssrc"] for figures in heard}) == 2
