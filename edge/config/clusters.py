@@ -3,16 +3,14 @@
 The first three are the same on all hosts; the last one says which of them this is.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from edge.config.table import Problem, Table
-from edge.config.values import IpAddress, ListenAddress, SecretBytes
+from edge.config.values import IpAddress, ListenAddress, Name, SecretBytes, split_url
 
 Port = Annotated[int, Meta(ge=1024, le=65_535)]
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
@@ -28,18 +26,11 @@ UNSET_CLUSTER = 1
 """What ``supervisor.cluster`` is if nobody says otherwise."""
 
 
-class FleetName(str):
+class FleetName(Name):
     """What operators call a site, a cluster or a host."""
 
     __slots__ = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
-            raise ValueError(
-                'a site\'s, cluster\'s or host\'s name is 1 to 64 letters, digits, "_", "." and "-"'
-            )
-        return cls(text)
+    bearer = "a site's, cluster's or host"
 
 
 class RelayAddress(ListenAddress):
@@ -62,13 +53,7 @@ class SignalingUrl(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        if not re.fullmatch(r"[\x21-\x7e]{1,2048}", text):
-            raise ValueError("a URL is 1 to 2048 printable ASCII characters without blanks")
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as exc:
-            raise ValueError("not a URL: its host or port is malformed") from exc
+        parts, port = split_url(text)
         if parts.scheme not in {"ws", "wss"} or not parts.hostname or port == 0:
             raise ValueError(f'{text!r} is not like "wss://edge.example.com/v1/session"')
         if "@" in parts.netloc or "?" in text or "#" in text:

@@ -90,18 +90,44 @@ class UrlPath(str):
         return cls(text)
 
 
-class RouteName(str):
-    """What clients call a route."""
+class Name(str):
+    """What something is called in the configuration."""
 
     __slots__ = ()
+    bearer = "something"
+    """Who has such a name, for people."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
             raise ValueError(
-                'a route\'s name is 1 to 64 letters, digits, "_", "." and "-"',
+                f'{cls.bearer}\'s name is 1 to 64 letters, digits, "_", "." and "-"',
             )
         return cls(text)
+
+
+class RouteName(Name):
+    """What clients call a route."""
+
+    __slots__ = ()
+    bearer = "a route"
+
+
+def split_url(text: str) -> tuple[SplitResult, int | None]:
+    """Take a URL apart; return its parts and its port.
+
+    Raises:
+        ValueError: it is malformed; nothing is quoted, as a part may be secret.
+
+    """
+    if not re.fullmatch(r"[\x21-\x7e]{1,2048}", text):
+        raise ValueError("a URL is 1 to 2048 printable ASCII characters without blanks")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as exc:
+        raise ValueError("not a URL: its host or port is malformed") from exc
+    return parts, port
 
 
 class BackendUrl(str):
@@ -111,13 +137,7 @@ class BackendUrl(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        if not re.fullmatch(r"[\x21-\x7e]{1,2048}", text):
-            raise ValueError("a URL is 1 to 2048 printable ASCII characters without blanks")
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as exc:
-            raise ValueError("not a URL: its host or port is malformed") from exc
+        parts, port = split_url(text)
         if parts.scheme not in {"ws", "wss"}:
             raise ValueError("a backend's URL starts with ws:// or wss://")
         if not parts.hostname or port == 0:
