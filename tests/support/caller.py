@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -161,7 +161,8 @@ class LiveCall:
     async def flush(self) -> None:
         while (transmit := self.peer.next_datagram()) is not None:
             if not self.drop(transmit.data):
-                with trio.move_on_after(1):
+                # What the host cannot send, as when it has just lost its address, is lost.
+                with trio.move_on_after(1), suppress(OSError):
                     await self.udp.sendto(
                         transmit.data, (transmit.destination.host, transmit.destination.port)
                     )
