@@ -21,7 +21,7 @@ from tests.support.redis_server import RedisServer, free_port, redis_server
 from tests.support.trunk import free_ports
 
 SECRET = "0f" * 32
-SLACK = 0.4
+SLACK = 1.0
 """Seconds that a busy machine may add to a gap."""
 
 FLEET = """

@@ -44,13 +44,15 @@ async def resuming(origin: str, call: LiveCall) -> AsyncIterator[WebSocketConnec
             nursery.cancel_scope.cancel()
 
 
-def check_that_nothing_is_lost(call: LiveCall) -> None:
+async def check_that_nothing_is_lost(call: LiveCall) -> None:
     """Assert that every frame came back, in order, and no gap in between."""
     record = call.peer.record
-    assert record.echoed >= record.sent - 5, "all but those under way"
+    await call.wait_echo(record.sent)
     steps = {(b - a) & 0xFFFF for a, b in itertools.pairwise(record.sequence_numbers)}
     assert steps == {1}
-    assert record.longest_gap < 0.3, "a worker or this machine may pause, but nothing is retried"
+    assert record.longest_gap < 1.0, (
+        "a worker or this machine may pause, but nothing waits for a check"
+    )
 
 
 async def wait_more(call: LiveCall, frames: int) -> None:
@@ -71,7 +73,7 @@ async def test_ice_restarts_in_mid_call_without_a_lost_frame(tmp_path: Path) -> 
             answer = await call.restart_ice()
             assert answer.keys() == {"type", "sdp", "session"}
             await wait_more(call, 75)
-        check_that_nothing_is_lost(call)
+        await check_that_nothing_is_lost(call)
         assert len(call.peer.record.ssrcs) == 1
         await call.send({"type": "bye"})
         assert (await call.wait_message(type="bye"))["reason"] == "hang-up"
@@ -161,7 +163,7 @@ async def test_a_second_connection_takes_over_from_the_first(tmp_path: Path) -> 
                 assert first.closed.code == 1000
                 await call.restart_ice()
                 await wait_more(call, 50)
-            check_that_nothing_is_lost(call)
+            await check_that_nothing_is_lost(call)
 
 
 @pytest.mark.parametrize("changes", [{"secret": "guess"}, {"session": "0.0.guess"}])
