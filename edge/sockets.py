@@ -272,6 +272,11 @@ def port_of(bound: socket.socket) -> int:
     return port
 
 
+def addresses_of(bound: Sequence[socket.socket]) -> tuple[tuple[str, int], ...]:
+    """Return (host, port) of each socket."""
+    return tuple((one.getsockname()[0], port_of(one)) for one in bound)
+
+
 def name_of(bound: socket.socket) -> str:
     """Return ``host:port`` of a bound socket, an IPv6 host in brackets."""
     host, port = bound.getsockname()[:2]

@@ -29,13 +29,15 @@ from edge import __version__, logs, process
 from edge.config import Config
 from edge.control.statistics import TransceiverStatistics
 from edge.control.status import Drain, Status
-from edge.errors import BootError, ConfigError
+from edge.errors import BootError
 from edge.keys import KeySet
 from edge.metrics.endpoint import open_metrics_listeners, serve_metrics
-from edge.operate.protocol import OperatorError, RefusalCode
+from edge.operate.protocol import OperatorError
 from edge.operate.server import open_control_socket, serve_operators
 from edge.sdnotify import ServiceManager
-from edge.sockets import Sockets, name_of
+from edge.sockets import Sockets
+from edge.supervision.addresses import Addresses
+from edge.supervision.changes import Changes
 from edge.supervision.commons import open_neighbourhood, take_flow_memory
 from edge.supervision.crew import STOP_TIME, wait_ready
 from edge.supervision.estate import Estate
@@ -43,7 +45,7 @@ from edge.supervision.handover import SIGNALS, Handover, Successor, children, ta
 from edge.supervision.operations import Operations
 from edge.supervision.registration import HostRegistration
 from edge.supervision.relays import Relays
-from edge.supervision.reload import Reload
+from edge.supervision.reload import Load, Reload
 from edge.supervision.succession import Succession, adopt, clean_up
 from edge.supervision.transceivers import Transceivers
 from edge.supervision.voice import Voice
@@ -56,12 +58,6 @@ NEIGHBOURS_NAME = "workers"
 """Beside the control socket: the directory of the workers' own sockets."""
 HASH_KEY_BYTES = 32
 STATUS_INTERVAL = 5.0
-REPLY_TIME = 0.1
-"""How long an operator's command has to hear that an upgrade begins."""
-
-
-Load = Callable[[], tuple[Config, KeySet]]
-"""Reads configuration and keys. Raises ConfigError."""
 
 
 def run(
@@ -133,11 +129,7 @@ class Supervisor:
         self._manager = manager
         self._handover = handover
         self._started_at = handover.started_at if handover else time.monotonic()
-        sockets = estate.sockets
-        self._udp = [name_of(one) for one in sockets.public[0]]
-        self._tcp = [name_of(one) for one in sockets.relay_listeners[0]]
-        self._signaling = [name_of(one) for group in sockets.listeners[:1] for one in group]
-        self._metrics = [name_of(one) for one in metrics_listeners]
+        self._addresses = Addresses.of(estate.sockets, metrics_listeners)
         self._transceivers = Transceivers(estate)
         self._relays = Relays(estate, self._transceivers)
         self._reload = Reload(estate, self._relays, self._transceivers)
@@ -152,15 +144,21 @@ class Supervisor:
             adopt(handover, estate, self._relays, self._transceivers)
         self._registration = HostRegistration(estate)
         self._operations = Operations(self)
-        self._nursery: trio.Nursery | None = None
         self._stop_asked = trio.Event()
-        self._changing = trio.Lock()
-        """Held while workers are replaced: one change at a time."""
 
     async def run(self) -> None:
         """Keep everything running until a signal; raises BootError if something cannot start."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            self._changes = Changes(
+                nursery,
+                self._load,
+                self._reload,
+                self._succession,
+                self._voice,
+                self._registration,
+                self._manager,
+                self._stop_asked,
+            )
             await nursery.start(self._take_signals, nursery)
             take_signals()
             nursery.start_soon(serve_operators, self._control_listener, self._operations.answer)
@@ -175,7 +173,7 @@ class Supervisor:
             nursery.start_soon(self._tell_manager)
             nursery.start_soon(self._voice.run)
             if self._handover is not None:
-                await self._renew()
+                await self._changes.renew()
             self._announce()
             self._manager.tell(READY=1)
             self._registration.follow(nursery)
@@ -194,13 +192,13 @@ class Supervisor:
         return Status(
             version=__version__,
             uptime=time.monotonic() - self._started_at,
-            udp=self._udp,
-            tcp=self._tcp,
-            signaling=self._signaling,
+            udp=self._addresses.udp,
+            tcp=self._addresses.tcp,
+            signaling=self._addresses.signaling,
             workers=[one.status() for one in self._everybody],
             registration=self._registration.status(),
             drain=self._operations.drain_status(),
-            metrics=self._metrics,
+            metrics=self._addresses.metrics,
             clusters=self._voice.clusters(),
         )
 
@@ -218,77 +216,12 @@ class Supervisor:
         await self._transceivers.end_sessions()
 
     async def reload(self) -> str:
-        """Read configuration and keys again, and make live what can be; return what came of it.
-
-        Raises:
-            OperatorError: nothing was changed, or a worker does not start.
-
-        """
-        async with self._changing:
-            self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
-            try:
-                config, keys = await trio.to_thread.run_sync(self._load)
-                changed = await self._reload.apply(config, keys)
-                self._voice.renew()
-                assert self._nursery is not None  # we run
-                self._registration.follow(self._nursery)
-            except ConfigError as exc:
-                text = f"nothing was changed: {exc}"
-                logger.error("reload: %s", text)  # noqa: TRY400 - told in full
-                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
-            except BootError as exc:
-                text = f"not all was changed: {exc}"
-                logger.error("reload: %s", text)  # noqa: TRY400 - told in full
-                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
-            finally:
-                self._manager.tell(READY=1)
-            text = "done" if changed else "nothing to change"
-            logger.info("reload: %s", text)
-            return text
+        """Read configuration and keys again; return what came of it. Raises OperatorError."""
+        return await self._changes.reload()
 
     async def upgrade(self) -> str:
-        """Have the program of now follow this one; return what is going to happen.
-
-        Raises:
-            OperatorError: it cannot; everything is as before.
-
-        """
-        assert self._nursery is not None  # we run
-        async with self._changing:
-            try:
-                version = await self._succession.prepare()
-            except (BootError, ConfigError) as exc:
-                text = f"nothing was changed: {exc}"
-                logger.error("upgrade: %s", text)  # noqa: TRY400 - told in full
-                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
-        self._nursery.start_soon(self._make_way)
-        return f"{version} takes over"
-
-    async def _make_way(self) -> None:
-        """Become the successor."""
-        await trio.sleep(REPLY_TIME)
-        async with self._changing:
-            if self._stop_asked.is_set():
-                return
-            logger.info("upgrade: going on as %s", self._succession.program)
-            self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
-            try:
-                self._succession.execute()
-            except OSError as exc:
-                self._manager.tell(READY=1)
-                logger.error("upgrade: nothing was changed: %s", exc)  # noqa: TRY400
-
-    async def _renew(self) -> None:
-        """Have workers of this version take over from the predecessor's."""
-        async with self._changing:
-            try:
-                await self._transceivers.replace()
-                await self._relays.set_count(self._estate.config.relay.workers)
-                await self._relays.replace()
-            except BootError as exc:
-                logger.error(  # noqa: TRY400 - told in full
-                    "upgrade: the workers of the former version go on: %s", exc
-                )
+        """Have the program of now follow; return what is going to happen. Raises OperatorError."""
+        return await self._changes.upgrade()
 
     def _announce(self) -> None:
         config = self._estate.config
@@ -302,18 +235,7 @@ class Supervisor:
                 got,
                 wanted,
             )
-        path = config.signal.path
-        secure = "s" if config.signal.tls_certificate is not None else ""
-        for name in self._udp:
-            logger.info("media on udp %s", name)
-        for name in self._tcp:
-            logger.info("media on tcp %s", name)
-        for name in self._signaling:
-            logger.info("signaling on ws%s://%s%s", secure, name, path)
-            if config.signal.serves_page:
-                logger.info("page on http%s://%s/", secure, name)
-        for name in self._metrics:
-            logger.info("metrics on http://%s/metrics", name)
+        self._addresses.announce(config)
         logger.info(
             "ready: %d relay and %d transceiver workers",
             len(self._relays.active),

@@ -20,6 +20,7 @@
  * | reconnecting | {layer: "signaling" or "ice"}: it broke in mid-call and is being mended  |
  * | resumed      | {layer, ms: number}: it is mended, after so long                         |
  * | going-away   | {deadlineMs: number}: the server ends the call after so long; 0: now     |
+ * | staying      | {}: it does not, after all                                               |
  * | ended        | Ending, once, and nothing after it                                       |
  *
  * A call survives a broken WebSocket, which is opened anew, and a change of network, on which ICE
@@ -263,7 +264,9 @@ export class EdgeCall extends EventTarget {
     });
     this.#on(connection, "connectionstatechange", () => {
       const { connectionState, iceConnectionState } = connection;
-      const mending = this.#states.media === "connected" && iceConnectionState === "failed";
+      // Chromium (156) leaves ICE disconnected while a restart waits for its answer.
+      const lost = ["disconnected", "failed"].includes(iceConnectionState);
+      const mending = this.#states.media === "connected" && lost;
       if (connectionState === "failed" && !mending) this.#fail(this.#stuckAt());
       if (connectionState === "connected" && this.timings.dtls === undefined) {
         this.#mark("dtls");
@@ -278,6 +281,7 @@ export class EdgeCall extends EventTarget {
     if (message.type === "going_away") {
       this.#emit("going-away", { deadlineMs: 1_000 * message.deadline });
     }
+    if (message.type === "staying") this.#emit("staying", {});
     if (message.type === "bye") this.#leave(message);
     if (message.type !== "state") return;
     if (message.state === "connected") this.serverTimings[message.layer] ??= message.ms;

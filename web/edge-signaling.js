@@ -33,6 +33,9 @@ const RESUME_TIME_MS = 30_000;
 /** How much longer than that to try: the appliance may notice the loss later than we do. */
 const MARGIN_MS = 5_000;
 
+/** A WebSocket is dead when nothing has come over it for so many times its heartbeat. */
+const SILENT_HEARTBEATS = 1.5;
+
 /** What makes another try to resume useless. */
 const FINAL_CODES = new Set(["unknown-session", "unauthorized", "forbidden", "replaced"]);
 
@@ -63,6 +66,8 @@ export class Signaling extends EventTarget {
   /** Ends a pause before its time. */ #hurry = () => {};
   #secret = "";
   #resumeTimeMs = RESUME_TIME_MS;
+  /** How often the server says something at least; 0: it does not promise. */ #heartbeatMs = 0;
+  /** Runs out when nothing comes. @type {number | undefined} */ #silence;
   /** For the WebSocket of a redirect. @type {string | undefined} */ #token;
   #resuming = false;
   #over = false;
@@ -99,6 +104,10 @@ export class Signaling extends EventTarget {
     this.#secret = answer.secret ?? this.#secret;
     if (answer.grace !== undefined) {
       this.#resumeTimeMs = answer.grace * 1000 + MARGIN_MS;
+    }
+    if (answer.heartbeat !== undefined) {
+      this.#heartbeatMs = answer.heartbeat * 1000;
+      this.#heard();
     }
     return answer.sdp;
   }
@@ -176,7 +185,10 @@ export class Signaling extends EventTarget {
   /** @param {any} message one server message; types that are not known here are passed on */
   #receive(message) {
     if (this.#over) return;
+    this.#heard();
     switch (message.type) {
+      case "heartbeat":
+        break;
       case "answer":
       case "resumed":
       case "redirect":
@@ -201,6 +213,15 @@ export class Signaling extends EventTarget {
     if (code === "replaced") this.#lose(error);
     else if (this.#asked) this.#asked.reject(error);
     else this.#complaint = error; // the WebSocket closes next
+  }
+
+  /** The WebSocket works: what follows may take as long as the server has promised. */
+  #heard() {
+    clearTimeout(this.#silence);
+    if (this.#heartbeatMs === 0) return;
+    this.#silence = setTimeout(() => {
+      if (!this.#resuming) this.#drop();
+    }, SILENT_HEARTBEATS * this.#heartbeatMs);
   }
 
   /** Give up a WebSocket that is open but does not work. */
@@ -271,6 +292,7 @@ export class Signaling extends EventTarget {
 
   #finish() {
     this.#over = true;
+    clearTimeout(this.#silence);
     this.#hurry();
   }
 

@@ -10,13 +10,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from math import inf
 from typing import Any, assert_never
 
 import trio
 from attrs import define, evolve, field, frozen
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from edge.client.connection import Endpoint, connect, is_safe_redirect
+from edge.client.connection import PING_INTERVAL, Endpoint, connect, is_safe_redirect
 from edge.client.messages import decode_server_message, encode_client_message
 from edge.errors import SignalError
 from edge.signal.messages import (
@@ -27,12 +28,14 @@ from edge.signal.messages import (
     ErrorCode,
     GoingAway,
     HangUp,
+    Heartbeat,
     Offer,
     Redirect,
     Resume,
     Resumed,
     ServerMessage,
     State,
+    Staying,
 )
 
 EVENTS_MAX = 256
@@ -74,7 +77,7 @@ class Lost:
     message: str
 
 
-Event = State | GoingAway | Bye | Reconnecting | Resumed | Lost
+Event = State | GoingAway | Staying | Bye | Reconnecting | Resumed | Lost
 
 
 class Call:
@@ -87,6 +90,7 @@ class Call:
         route: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         resume: bool = True,
+        ping_interval: float = PING_INTERVAL,
     ) -> None:
         self.session: str | None = None
         """The server's name of it, once there is an answer."""
@@ -100,6 +104,7 @@ class Call:
         self._route = route
         self._metadata = None if metadata is None else dict(metadata)
         self._resume = resume
+        self._ping_interval = ping_interval
         self._events, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
         self._asking = trio.Lock()
         self._reply: _Reply | None = None
@@ -204,23 +209,26 @@ class Call:
             await trio.sleep(pause)
             longest = min(PAUSE_MAX, 2 * longest)
             try:
-                await self._carry(carried.set)
+                await self._carry(carried.set, deadline)
             except SignalError as exc:
                 if exc.reason in _FINAL:
                     self._end(Lost(exc.reason, str(exc)))
 
-    async def _carry(self, usable: Callable[[], None]) -> None:
+    async def _carry(self, usable: Callable[[], None], deadline: float = inf) -> None:
         """Connect, and take messages until the WebSocket closes.
+
+        What is not usable by the ``deadline`` is given up.
 
         Raises:
             SignalError: it does not open, or does not come to carry the session that there is.
 
         """
         try:
-            with trio.CancelScope() as self._connection:
-                async with connect(self._endpoint) as websocket:
+            with trio.CancelScope(deadline=deadline) as self._connection:
+                async with connect(self._endpoint, self._ping_interval) as websocket:
                     if self.session is not None:
                         await self._attach(websocket, self.session)
+                    self._connection.deadline = inf
                     self._use(websocket)
                     usable()
                     await self._read(websocket)
@@ -251,11 +259,11 @@ class Call:
                 case Redirect(url=url):
                     self._follow(url)
                     return
-                case State() | GoingAway():
+                case State() | GoingAway() | Staying():
                     self._emit(message)
                 case Bye():
                     self._end(message)
-                case Resumed():
+                case Resumed() | Heartbeat():
                     pass
                 case _:
                     assert_never(message)

@@ -2,13 +2,18 @@
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import trio
 from attrs import field, frozen
-from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    WebSocketConnection,
+    wrap_client_stream,
+)
 from wsproto.utilities import LocalProtocolError
 
 from edge.client.nursery import open_task_nursery
@@ -17,6 +22,9 @@ from edge.signal.messages import SUBPROTOCOL, ErrorCode
 
 CONNECT_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 2.0
+PING_INTERVAL = 5.0
+"""How often to ping the server, and how long to wait for the pong. A host that dies says nothing:
+it is noticed within twice as long, while a server still keeps the session for another one."""
 
 SIGNALING_REFUSED = "signaling-refused"
 """The reason of an error for a server that gives no WebSocket, and no other reason."""
@@ -54,8 +62,10 @@ def is_safe_redirect(here: str, there: str) -> bool:
 
 
 @asynccontextmanager
-async def connect(endpoint: Endpoint) -> AsyncIterator[WebSocketConnection]:
-    """Open a WebSocket; it is closed afterwards.
+async def connect(
+    endpoint: Endpoint, ping_interval: float = PING_INTERVAL
+) -> AsyncIterator[WebSocketConnection]:
+    """Open a WebSocket; it is closed afterwards, or when the server answers no pings.
 
     Raises:
         SignalError: there is none to be had. The reason is an ``ErrorCode`` or
@@ -67,6 +77,7 @@ async def connect(endpoint: Endpoint) -> AsyncIterator[WebSocketConnection]:
     try:
         async with open_task_nursery() as nursery:
             websocket = await _shake_hands(nursery, stream, endpoint)
+            nursery.start_soon(_watch, websocket, stream, ping_interval)
             try:
                 yield websocket
             finally:
@@ -135,6 +146,18 @@ async def _shake_hands(
             )
     except trio.TooSlowError as exc:
         raise SignalError(SIGNALING_REFUSED, f"{endpoint.url}: no answer") from exc
+
+
+async def _watch(websocket: WebSocketConnection, stream: Stream, ping_interval: float) -> None:
+    """Break the connection once a ping is not answered: whoever uses it sees that."""
+    with suppress(ConnectionClosed, LocalProtocolError):  # it closes already
+        while True:
+            await trio.sleep(ping_interval)
+            with trio.move_on_after(ping_interval) as waiting:
+                await websocket.ping()
+            if waiting.cancelled_caught:
+                await trio.aclose_forcefully(stream)
+                return
 
 
 def _refusal(rejected: ConnectionRejected) -> SignalError:

@@ -11,7 +11,19 @@ _server_decoder: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(Serv
 _type_decoder: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _encoder = msgspec.json.Encoder()
 
-_KNOWN_TYPES = frozenset({"answer", "resumed", "redirect", "state", "going_away", "bye", "error"})
+_KNOWN_TYPES = frozenset(
+    {
+        "answer",
+        "resumed",
+        "redirect",
+        "state",
+        "heartbeat",
+        "going_away",
+        "staying",
+        "bye",
+        "error",
+    }
+)
 
 
 def encode_client_message(message: ClientMessage) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from edge.client.call import LEAVE_TIMEOUT, Call
-from edge.client.connection import Endpoint
+from edge.client.connection import PING_INTERVAL, Endpoint
 from edge.client.nursery import open_task_nursery
 
 
@@ -21,23 +21,36 @@ async def open_call(
     metadata: Mapping[str, Any] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     resume: bool = True,
+    ping_interval: float = PING_INTERVAL,
 ) -> AsyncIterator[Call]:
     """Connect to an appliance, and hang up afterwards. ``Call.offer`` opens the session.
 
-    Without ``resume`` a broken WebSocket ends the conversation.
+    Without ``resume`` a broken WebSocket ends the conversation. One whose server does not answer a
+    ping for ``ping_interval`` is broken.
 
     Raises:
         SignalError: there is no connection to be had.
 
     """
-    call = Call(Endpoint(url, token, ssl_context), route=route, metadata=metadata, resume=resume)
+    call = Call(
+        Endpoint(url, token, ssl_context),
+        route=route,
+        metadata=metadata,
+        resume=resume,
+        ping_interval=ping_interval,
+    )
     async with _running(call):
         yield call
 
 
 @asynccontextmanager
 async def take_over(
-    url: str, session: str, secret: str, *, ssl_context: ssl.SSLContext | None = None
+    url: str,
+    session: str,
+    secret: str,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    ping_interval: float = PING_INTERVAL,
 ) -> AsyncIterator[Call]:
     """Go on with a session that was opened elsewhere, and hang up afterwards.
 
@@ -45,7 +58,7 @@ async def take_over(
         SignalError: ``unknown-session``, or there is no connection to be had.
 
     """
-    call = Call(Endpoint(url, None, ssl_context))
+    call = Call(Endpoint(url, None, ssl_context), ping_interval=ping_interval)
     call.session, call.secret = session, secret
     async with _running(call):
         yield call

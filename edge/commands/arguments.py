@@ -82,7 +82,7 @@ def _add_ordering_commands(commands: _Commands) -> None:
         "--deadline",
         metavar="SECONDS",
         type=_seconds(0.0, 7 * 24 * 3600.0),
-        help="end the sessions that are left by then (without it: never)",
+        help="end the sessions that are left by then, and tell the clients now (without it: never)",
     )
     drain.add_argument("--wait", action="store_true", help="return when no session is left")
     _add_control_command(commands, "undrain", "take new sessions again")

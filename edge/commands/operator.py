@@ -13,7 +13,7 @@ import msgspec
 
 from edge.commands.places import control_sockets
 from edge.control.status import Status
-from edge.operate.client import Connection, ControlError
+from edge.operate.client import REPLY_TIME, Connection, ControlError
 from edge.operate.protocol import (
     Agreed,
     AskSession,
@@ -34,6 +34,8 @@ from edge.operate.session_text import render_session, render_sessions
 from edge.operate.status_text import render_status, transceivers
 
 WAIT_INTERVAL = 1.0
+RELOAD_TIME = 55.0
+"""Seconds: new workers are waited for, but not longer than the service manager waits for us."""
 
 Environment = Mapping[str, str]
 _Shown = TypeVar("_Shown")
@@ -89,16 +91,19 @@ def end(arguments: argparse.Namespace, environment: Environment) -> int:
 
 
 def reload(arguments: argparse.Namespace, environment: Environment) -> int:
-    return _order_once(OrderReload(), arguments, environment)
+    return _order_once(OrderReload(), arguments, environment, RELOAD_TIME)
 
 
 def upgrade(arguments: argparse.Namespace, environment: Environment) -> int:
     return _order_once(OrderUpgrade(), arguments, environment)
 
 
-def connect(arguments: argparse.Namespace, environment: Environment) -> Connection:
+def connect(
+    arguments: argparse.Namespace, environment: Environment, reply_time: float = REPLY_TIME
+) -> Connection:
     """Raises ConfigError, ControlError."""
-    return Connection(control_sockets(arguments.socket, arguments.config, environment))
+    places = control_sockets(arguments.socket, arguments.config, environment)
+    return Connection(places, reply_time=reply_time)
 
 
 def ask_status(connection: Connection) -> TheStatus:
@@ -132,8 +137,13 @@ class _Source:
             self._connection = None
 
 
-def _order_once(order: Request, arguments: argparse.Namespace, environment: Environment) -> int:
-    with connect(arguments, environment) as connection:
+def _order_once(
+    order: Request,
+    arguments: argparse.Namespace,
+    environment: Environment,
+    reply_time: float = REPLY_TIME,
+) -> int:
+    with connect(arguments, environment, reply_time) as connection:
         _order(connection, order)
     return os.EX_OK
 

@@ -99,6 +99,9 @@ class TakeSessions(Struct, frozen=True, tag="take-sessions"):
 
     sequence: int
     wanted: bool
+    ends_at: float | None = None
+    """When sessions that are left will be ended, for their clients to be told: seconds on the
+    system-wide monotonic clock. None: they may go on."""
 
 
 class EndSessions(Struct, frozen=True, tag="end-sessions"):

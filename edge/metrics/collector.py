@@ -62,6 +62,7 @@ class _Snapshot(Collector):
         if self._status.registration is not None:
             registration: _Named[RegistrationStatus] = {(): self._status.registration}
             yield from _families(redis.REGISTRATION, registration, ())
+        yield from _families(sessions.ROOM, named)
         yield from _families(sessions.FIGURES, transceivers)
         yield from _families(media.FIGURES, transceivers)
         yield from _families(media.SOUND, sound)

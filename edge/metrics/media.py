@@ -4,6 +4,9 @@ from edge.control.statistics import HistogramCounts, MediaCounts, Punctuality, T
 from edge.media.frames import Label
 from edge.metrics.figure import Figure, Kind, Reading, Value, known
 
+NOT_SENT = ("send-buffer-full", "send-refused", "relay-not-taking")
+"""Why a packet of ours did not leave: what an alert is about begins at zero."""
+
 _ABOVE = "more"
 
 
@@ -50,7 +53,7 @@ FIGURES: tuple[Figure[TransceiverStatistics], ...] = (
         "edge_transceiver_dropped_packets",
         Kind.COUNTER,
         "What a transceiver dropped; what a session did, once it has ended.",
-        lambda worker: worker.drops,
+        lambda worker: known(worker.drops, NOT_SENT),
         "reason",
     ),
     Figure(

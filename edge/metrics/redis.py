@@ -2,7 +2,10 @@
 
 from edge.control.statistics import RedisCounts
 from edge.control.status import RegistrationStatus
-from edge.metrics.figure import Figure, Kind
+from edge.metrics.figure import Figure, Kind, known
+
+FLOW_EVENTS = ("flow-written", "flow-removed", "flow-renewed", "redis-hit", "redis-miss")
+"""What becomes of flows when all is well."""
 
 _UP = "up"
 
@@ -36,7 +39,7 @@ FIGURES: tuple[Figure[RedisCounts], ...] = (
         "edge_redis_events",
         Kind.COUNTER,
         "Flows asked for, written and removed, and what was not done.",
-        lambda redis: redis.events,
+        lambda redis: known(redis.events, FLOW_EVENTS),
         "event",
     ),
     Figure(

@@ -1,6 +1,7 @@
 """What is told of each transceiver worker's sessions: how many, how they began, how they ended."""
 
 from edge.control.statistics import TransceiverStatistics
+from edge.control.status import WorkerStatus
 from edge.metrics.figure import Figure, Kind, Reading, known
 from edge.signal.messages import Verdict
 from edge.transceiver.vocabulary import EndReason
@@ -26,14 +27,23 @@ def _offers(worker: TransceiverStatistics) -> Reading:
     }
 
 
-FIGURES: tuple[Figure[TransceiverStatistics], ...] = (
-    Figure("edge_sessions", Kind.GAUGE, "Sessions now.", lambda worker: worker.sessions),
+def _room(worker: WorkerStatus) -> Reading:
+    if not isinstance(worker.statistics, TransceiverStatistics):
+        return None
+    return worker.statistics.placement.sessions_max if worker.state == "running" else 0
+
+
+ROOM: tuple[Figure[WorkerStatus], ...] = (
     Figure(
         "edge_sessions_max",
         Kind.GAUGE,
-        "How many sessions a worker takes.",
-        lambda worker: worker.placement.sessions_max,
+        "How many sessions a worker takes; 0 for one that is leaving.",
+        _room,
     ),
+)
+
+FIGURES: tuple[Figure[TransceiverStatistics], ...] = (
+    Figure("edge_sessions", Kind.GAUGE, "Sessions now.", lambda worker: worker.sessions),
     Figure(
         "edge_sessions_detached",
         Kind.GAUGE,

@@ -24,6 +24,7 @@ from edge.signal.messages import (
     Error,
     ErrorCode,
     HangUp,
+    Heartbeat,
     Offer,
     Redirect,
     Resume,
@@ -50,8 +51,9 @@ INTERNAL_ERROR = 1011
 class Conversation:
     """Runs an accepted WebSocket until either side closes it.
 
-    Three tasks: a reader, a writer that takes what the other two and the session's reports have
-    queued, and a pinger. A fourth waits for a client that has had no session for too long.
+    Tasks: a reader, a writer that takes what the others and the session's reports have queued, one
+    that pings, one that tells the client that the connection works, and one that waits for a client
+    that has had no session for too long.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Conversation:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._read)
                     nursery.start_soon(self._ping)
+                    nursery.start_soon(self._send_heartbeats)
                     nursery.start_soon(self._wait_until_idle)
                     await self._write()
                     nursery.cancel_scope.cancel()
@@ -127,6 +130,12 @@ class Conversation:
                     await self._websocket.ping()
             except (ConnectionClosed, trio.TooSlowError):
                 self._give_up()
+
+    async def _send_heartbeats(self) -> None:
+        while True:
+            await trio.sleep(self._settings.heartbeat_interval)
+            if self.session is not None:
+                self._send(Heartbeat())
 
     async def _wait_until_idle(self) -> None:
         with self._idle:
@@ -174,6 +183,7 @@ class Conversation:
                 session=session.id,
                 secret=session.secret,
                 grace=self._settings.grace,
+                heartbeat=self._settings.heartbeat_interval,
             )
             self._adopt(session, answer, "opened")
 

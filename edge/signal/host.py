@@ -6,10 +6,10 @@ from typing import Any, Protocol
 from attrs import field, frozen
 
 from edge.access.tokens import Grant
-from edge.signal.messages import Bye, ByeReason, Error, GoingAway, State
+from edge.signal.messages import Bye, ByeReason, Error, GoingAway, State, Staying
 from edge.steering.visitor import Visitor
 
-StateReport = State | GoingAway | Bye | Error
+StateReport = State | GoingAway | Staying | Bye | Error
 """What a session tells its client on its own. A Bye is the last of it. An Error, ``replaced``, is
 the last that this receiver gets, because another one has attached."""
 

@@ -172,6 +172,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer", omit_defau
     """For ``resume``: whoever has it may take the session over. Not in later answers."""
     grace: float | None = None
     """Seconds that the session stays without a WebSocket. With the secret."""
+    heartbeat: float | None = None
+    """Seconds from one ``heartbeat`` to the next, at most. With the secret."""
 
     def __repr__(self) -> str:
         return f"Answer(session={self.session!r})"
@@ -192,11 +194,22 @@ class State(msgspec.Struct, frozen=True, kw_only=True, tag="state"):
     """Milliseconds since the server had the offer."""
 
 
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
+    """The connection still works. For browsers, which show no pings to scripts."""
+
+
 class GoingAway(msgspec.Struct, frozen=True, kw_only=True, tag="going_away"):
-    """The server will end the session. Whoever offers again now has a session that stays."""
+    """The server will end the session. A new offer, where it is accepted, has one that stays.
+
+    Told again when the deadline is another, and to who resumes.
+    """
 
     deadline: float
     """Seconds from now."""
+
+
+class Staying(msgspec.Struct, frozen=True, kw_only=True, tag="staying"):
+    """What ``going_away`` has said does not hold any more."""
 
 
 class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye", omit_defaults=True):
@@ -226,7 +239,7 @@ class Redirect(msgspec.Struct, frozen=True, kw_only=True, tag="redirect"):
     """Its WebSocket address, to be used as it is."""
 
 
-ServerMessage = Answer | Resumed | Redirect | State | GoingAway | Bye | Error
+ServerMessage = Answer | Resumed | Redirect | State | Heartbeat | GoingAway | Staying | Bye | Error
 
 _client_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _encoder = msgspec.json.Encoder()

@@ -44,6 +44,9 @@ class SignalSettings:
     """How many messages may wait for a slow client."""
     ping_interval: float = 20.0
     """How often to ping, and how long to wait for the pong."""
+    heartbeat_interval: float = 10.0
+    """How often to send a message to a client that has a session: browsers show no pings to
+    scripts. A client that misses one has time to resume within the grace."""
     close_timeout: float = 1.0
     """How long to wait for the client's part in closing, and for shutting down in order."""
     handshake_timeout: float = 10.0

@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.assignment import Neighbourhood, access_sizes
+from edge.assignment.access import access_sizes
+from edge.assignment.neighbourhood import Neighbourhood
 from edge.config import Config
 from edge.fleet.states import STATE_TABLE_BYTES
 from edge.memory import HeldMemory

@@ -7,7 +7,9 @@ from typing import Any
 from attrs import define, field
 
 from edge import process
-from edge.assignment import Neighbourhood, relay_settings, transceiver_settings
+from edge.assignment.neighbourhood import Neighbourhood
+from edge.assignment.relays import relay_settings
+from edge.assignment.transceivers import transceiver_settings
 from edge.config import Config
 from edge.control.status import Drain, WorkerKind
 from edge.keys import KeySet

@@ -56,7 +56,10 @@ class Plant(Protocol):
         """The drain that is in force. Its deadline is kept here."""
 
     async def set_drain(self, drain: Drain | None) -> None:
-        """Have all transceivers, and those that come, take new sessions or none."""
+        """Have all transceivers, and those that come, take new sessions or none.
+
+        Clients of sessions that there are hear of the deadline.
+        """
 
     async def end_sessions(self) -> None:
         """End all sessions there are."""
@@ -119,8 +122,9 @@ class Operations:
                 continue
             assert drain is not None  # else its time would not be over
             logger.info("drain: time is over: ending all sessions")
-            await self._plant.set_drain(Drain(since=drain.since))
             await self._plant.end_sessions()
+            if self._plant.drain is drain:  # first: clients are not told that they may stay
+                await self._plant.set_drain(Drain(since=drain.since))
 
     async def _start_drain(self, deadline: float | None) -> Agreed:
         now = time.monotonic()

@@ -5,7 +5,7 @@ from functools import partial
 
 import trio
 
-from edge.assignment import directory_settings, registration
+from edge.assignment.directory import directory_settings, registration
 from edge.control.status import RegistrationStatus
 from edge.directory.host_entry import SlotLoad
 from edge.directory.registering import Registrar, Registration

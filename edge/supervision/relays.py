@@ -10,7 +10,7 @@ connections of clients cannot change hands: the former worker stays as long as i
 from attrs import evolve
 
 from edge import relay
-from edge.assignment import fleet_keys, shared_keys
+from edge.assignment.keys import fleet_keys, shared_keys
 from edge.control import messages
 from edge.errors import BootError
 from edge.sockets import empty

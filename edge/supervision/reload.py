@@ -6,6 +6,7 @@ order. Transceivers come first, since they are what may fail, and then nothing h
 """
 
 import logging
+from collections.abc import Callable
 
 from attrs import define, evolve
 
@@ -20,6 +21,9 @@ from edge.supervision.relays import Relays
 from edge.supervision.transceivers import Transceivers
 
 logger = logging.getLogger(__name__)
+
+Load = Callable[[], tuple[Config, KeySet]]
+"""Reads configuration and keys. Raises ConfigError."""
 
 
 @define(eq=False)

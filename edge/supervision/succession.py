@@ -4,22 +4,21 @@ import multiprocessing.util
 import os
 import shutil
 import socket
-from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
 import trio
 
 from edge import __version__
-from edge.config import Config, waiting_keys
+from edge.config import waiting_keys
 from edge.errors import BootError
-from edge.keys import KeySet
 from edge.supervision.commons import descriptors
 from edge.supervision.crew import Crew, gather
 from edge.supervision.estate import Estate
 from edge.supervision.handover import HandedWorker, Handover, Successor
 from edge.supervision.offspring import Inherited, reap_child
 from edge.supervision.relays import Relays
+from edge.supervision.reload import Load
 from edge.supervision.transceivers import Transceivers
 from edge.supervision.worker import SupervisedWorker
 
@@ -37,7 +36,7 @@ class Succession:
         relays: Relays,
         transceivers: Transceivers,
         successor: Successor,
-        load: Callable[[], tuple[Config, KeySet]],
+        load: Load,
         started_at: float,
     ) -> None:
         self._estate = estate
@@ -93,6 +92,17 @@ class Succession:
                 litter=[multiprocessing.util.get_temp_dir()],
             )
         )
+
+    async def renew(self) -> None:
+        """Have workers of this version take over from those that were adopted.
+
+        Raises:
+            BootError: they do not start; the former ones go on.
+
+        """
+        await self._transceivers.replace()
+        await self._relays.set_count(self._estate.config.relay.workers)
+        await self._relays.replace()
 
 
 def adopt(handover: Handover, estate: Estate, relays: Relays, transceivers: Transceivers) -> None:

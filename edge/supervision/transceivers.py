@@ -12,14 +12,15 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+import trio
 from attrs import evolve
 
-from edge.assignment import addresses, fleet_keys, shared_keys
+from edge.assignment.keys import fleet_keys, shared_keys
 from edge.control import messages
 from edge.control.status import Drain
 from edge.errors import BootError
 from edge.routing.numbers import SLOTS_MAX
-from edge.sockets import empty
+from edge.sockets import addresses_of, empty
 from edge.supervision.crew import Crew, gather
 from edge.supervision.estate import Estate
 from edge.supervision.worker import SupervisedWorker
@@ -36,6 +37,7 @@ class Transceivers(Crew):
     def __init__(self, estate: Estate) -> None:
         super().__init__(estate)
         self._load = LoadTable(estate.neighbourhood.load_memory.map())
+        self._telling_drain = trio.Lock()
 
     def add_first(self) -> None:
         """Add the first generation, which has nobody to wait for."""
@@ -71,7 +73,7 @@ class Transceivers(Crew):
 
         """
         estate = self._estate
-        workers = estate.config.transceiver.workers
+        workers, drain = estate.config.transceiver.workers, estate.drain
         self.check_room(workers)
         estate.sockets.open_listeners(workers)
         settings = [
@@ -86,6 +88,8 @@ class Transceivers(Crew):
         for one, each in zip(new, settings, strict=True):
             await one.change(each, messages.TakeOver(estate.new_order()))
         old, self.active = self.active, new
+        if estate.drain != drain:
+            await self._tell_drain()
         await self._hand_over(old)
 
     async def use_key(self) -> None:
@@ -100,14 +104,13 @@ class Transceivers(Crew):
 
     async def trust_relays(self) -> None:
         """Have all take frames from the relay workers' internal addresses as they are now."""
-        relays = list(addresses(self._estate.sockets.relay_internal))
+        relays = list(addresses_of(self._estate.sockets.relay_internal))
         await self._change(lambda: messages.TrustRelays(self._estate.new_order(), relays))
 
     async def set_drain(self, drain: Drain | None) -> None:
         """Have all, and those that come, take new sessions or none."""
         self._estate.drain = drain
-        wanted = drain is None
-        await self._change(lambda: messages.TakeSessions(self._estate.new_order(), wanted))
+        await self._tell_drain()
 
     async def end_sessions(self) -> None:
         """Have all end all their sessions."""
@@ -140,6 +143,15 @@ class Transceivers(Crew):
             limit,
         )
 
+    async def _tell_drain(self) -> None:
+        """Tell all what is in force by now; the last one to be told is the latest."""
+        async with self._telling_drain:
+            drain = self._estate.drain
+            ends_at = drain.ends_at if drain is not None else None
+            await self._change(
+                lambda: messages.TakeSessions(self._estate.new_order(), drain is None, ends_at)
+            )
+
     async def _change(self, order: Callable[[], messages.Order]) -> None:
         """Give an order to all. What it says is in the settings of those that work, too."""
         verbs: list[Callable[[], Awaitable[object]]] = [
@@ -151,7 +163,10 @@ class Transceivers(Crew):
 
     def _settings(self, slot: int, worker: int) -> TransceiverSettings:
         settings = self._estate.transceiver_settings(slot, worker)
-        return evolve(settings, paused=self._estate.drain is not None)
+        drain = self._estate.drain
+        if drain is None:
+            return settings
+        return evolve(settings, paused=True, drained_at=drain.ends_at)
 
     def _make(self, slot: int, settings: TransceiverSettings) -> SupervisedWorker:
         return self._estate.supervise("transceiver", slot, transceiver.run, settings)

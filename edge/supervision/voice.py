@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import trio
 
-from edge.assignment import fleet_map
+from edge.assignment.fleet import fleet_map
 from edge.control.status import ClusterStatus
 from edge.fleet.map import FleetKey, FleetMap
 from edge.fleet.seal import KeyRing

@@ -11,12 +11,13 @@ from edge.errors import SignalError
 from edge.routing.numbers import split_number
 from edge.signal.host import OpenedSession, Report, SessionRequest
 from edge.signal.messages import ErrorCode
+from edge.transceiver.attachment import unknown_session
 from edge.transceiver.channel import NeighbourError
 from edge.transceiver.neighbours import REPLY_TIME, Neighbour, RemoteSession
 from edge.transceiver.owning import Owned, begun
 from edge.transceiver.peers import Peers, RemoteHost
 from edge.transceiver.placement import Placement
-from edge.transceiver.residents import Residents, unknown_session
+from edge.transceiver.residents import Residents
 
 BUSY_RETRY = 5.0
 """When a client that was told ``busy`` may try again: late frames are forgotten by then."""

@@ -20,8 +20,9 @@ from edge.signal.host import Report, SessionRequest, StateReport
 from edge.signal.messages import Bye, ByeReason, Error, ErrorCode, Layer, State
 from edge.signal.sdp import SdpReason
 from edge.transceiver import neighbour_messages as wire
+from edge.transceiver.attachment import unknown_session
 from edge.transceiver.channel import Channel, NeighbourError
-from edge.transceiver.residents import HeldReports, unknown_session
+from edge.transceiver.held_reports import HeldReports
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class RemoteSession:
         self._end = end
         self._number = number
         self.takes_reports = report is not None
-        self._reports = HeldReports(report or _ignore)
+        self._reports = HeldReports(report)
         self._states: dict[Layer, State] = {}
         self._over = False
         self._farewell: Callable[[int], wire.Close | wire.Detach] | None = None
@@ -310,7 +311,3 @@ class RemoteSession:
     def _leave(self) -> None:
         self._over = True
         self._end.sessions.pop(self._number, None)
-
-
-def _ignore(_report: StateReport) -> None:
-    """Take a report that is nobody's."""

@@ -19,9 +19,10 @@ from edge.errors import AccessError, SdpError, SignalError
 from edge.signal.host import Report, SessionRequest, StateReport
 from edge.signal.messages import Bye, ByeReason, Error, ErrorCode
 from edge.transceiver import neighbour_messages as wire
+from edge.transceiver.attachment import Attachment, unknown_session
 from edge.transceiver.channel import Channel
 from edge.transceiver.neighbours import REQUESTS_MAX, RemoteSession
-from edge.transceiver.residents import Attachment, Residents, unknown_session
+from edge.transceiver.residents import Residents
 
 logger = logging.getLogger(__name__)
 

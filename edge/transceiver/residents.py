@@ -3,59 +3,38 @@
 A session has one listener at most, whose signaling gets its reports. One that opens or attaches
 takes the place of the one before. Without a listener a session lives for the grace time, unless its
 client has said that it keeps no signaling connection.
+
+Who listens is told when all sessions will end: because the worker has handed over or stops, or
+because an operator ends them, whichever is earlier. The latter may be taken back.
 """
 
 import hmac
 import logging
 import math
-import secrets
 from collections.abc import Callable, Iterator
-from typing import Protocol
-
-from attrs import define, field
 
 from edge.errors import SignalError
 from edge.signal.host import Report, SessionRequest, StateReport
-from edge.signal.messages import Bye, ByeReason, Error, ErrorCode, GoingAway, Layer, State
+from edge.signal.messages import (
+    Bye,
+    ByeReason,
+    Error,
+    ErrorCode,
+    GoingAway,
+    State,
+    Staying,
+)
+from edge.transceiver.attachment import (
+    Admission,
+    Attachment,
+    OwnedSession,
+    Resident,
+    unknown_session,
+)
 from edge.transceiver.reports import END_REASONS
 from edge.transceiver.session import EndReason
 
 logger = logging.getLogger(__name__)
-
-SECRET_BYTES = 18
-"""Of a session's secret, before it is written in Base64."""
-
-
-class OwnedSession(Protocol):
-    """A session that this worker drives."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def answer_sdp(self) -> str:
-        """The latest answer."""
-
-    def restart(self, offer_sdp: str) -> str:
-        """Answer a later offer. Raises SdpError."""
-
-    def end(self, reason: EndReason) -> None:
-        """End it. Nothing happens if it has ended."""
-
-
-class Admission(Protocol):
-    """A session's permit."""
-
-    @property
-    def max_duration(self) -> float | None:
-        """Seconds that it may last."""
-
-    def release(self) -> None:
-        """It is over."""
-
-    def withdraw(self) -> None:
-        """It has not come to be."""
-
 
 Make = Callable[[SessionRequest, Report], OwnedSession]
 """Makes a session that reports to the second argument. Raises SdpError or SignalError.
@@ -63,30 +42,6 @@ Make = Callable[[SessionRequest, Report], OwnedSession]
 
 Admit = Callable[[SessionRequest], Admission | None]
 """Lets somebody in, on terms or (None) without. Raises AccessError."""
-
-
-class HeldReports:
-    """Passes reports on, but holds them back until ``release``, so that none is early."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._held: list[StateReport] | None = []
-
-    def tell(self, report: StateReport) -> None:
-        if self._held is None:
-            self._report(report)
-        else:
-            self._held.append(report)
-
-    def release(self) -> None:
-        """Pass on what was held, and from now on everything at once."""
-        held, self._held = self._held or [], None
-        for report in held:
-            self._report(report)
-
-    def stop(self) -> None:
-        """Pass nothing on any more."""
-        self._held, self._report = None, _ignore
 
 
 class Residents:
@@ -108,8 +63,9 @@ class Residents:
         self._grace = grace
         self._clock = clock
         self._changed = changed
-        self._living: dict[str, _Resident] = {}
-        self._ends_at = math.inf
+        self._living: dict[str, Resident] = {}
+        self._leaves_at = math.inf
+        self._drained_at = math.inf
         self.opened_for_others = 0
         """Sessions that other workers have asked for."""
 
@@ -126,7 +82,7 @@ class Residents:
         resident = self._living.get(session)
         return resident is not None and resident.listener is not None
 
-    def open(self, request: SessionRequest, report: Report) -> "Attachment":
+    def open(self, request: SessionRequest, report: Report) -> Attachment:
         """Open a session; its reports wait for the attachment's ``begin``.
 
         Raises:
@@ -135,7 +91,7 @@ class Residents:
 
         """
         admission = self._admit(request)
-        resident = _Resident(admission, lasting=request.lasting)
+        resident = Resident(admission, lasting=request.lasting)
         try:
             session = self._make(request, lambda each: self._tell(resident, each))
         except BaseException:
@@ -149,9 +105,11 @@ class Residents:
             resident.ends_at = self._clock() + admission.max_duration
         self._living[session.id] = resident
         self._changed(len(self._living))
-        return self._listen(resident, report)
+        attachment = self._listen(resident, report)
+        self._foretell(resident)
+        return attachment
 
-    def attach(self, session: str, secret: str | None, report: Report | None) -> "Attachment":
+    def attach(self, session: str, secret: str | None, report: Report | None) -> Attachment:
         """Attach to a session; ``SessionHost.attach``, but the reports wait for ``begin``.
 
         Raises:
@@ -172,16 +130,18 @@ class Residents:
         attachment = self._listen(resident, report)
         for state in resident.states.values():
             attachment.tell(state)
-        if self._ends_at < math.inf:
-            attachment.tell(GoingAway(deadline=max(0.0, self._ends_at - self._clock())))
+        self._foretell(resident)
         return attachment
 
-    def go_away(self, grace: float) -> None:
-        """Tell the clients of all sessions that these will end within ``grace`` seconds."""
-        self._ends_at = min(self._ends_at, self._clock() + grace)
-        for resident in self._living.values():
-            if resident.listener is not None:
-                resident.listener.tell(GoingAway(deadline=grace))
+    def leave(self, ends_at: float) -> None:
+        """Tell the clients of all sessions that the worker ends then. Only sooner is news."""
+        self._leaves_at = min(self._leaves_at, ends_at)
+        self._foretell_all()
+
+    def drain(self, ends_at: float | None) -> None:
+        """Tell the clients of all sessions that an operator ends them then; None: no more."""
+        self._drained_at = math.inf if ends_at is None else ends_at
+        self._foretell_all()
 
     def tick(self) -> None:
         """End the sessions whose time is over."""
@@ -190,14 +150,14 @@ class Residents:
             late = now >= resident.ends_at
             resident.session.end(EndReason.TIME_LIMIT if late else EndReason.CLIENT_GONE)
 
-    def close(self, attachment: "Attachment", reason: ByeReason) -> None:
+    def close(self, attachment: Attachment, reason: ByeReason) -> None:
         """An attachment's ``close``."""
         resident = attachment.resident
         if attachment.counts and not resident.over:
             attachment.stop()
             resident.session.end(END_REASONS[reason])
 
-    def detach(self, attachment: "Attachment") -> None:
+    def detach(self, attachment: Attachment) -> None:
         """An attachment's ``detach``."""
         resident = attachment.resident
         if resident.listener is not attachment or resident.over:
@@ -216,12 +176,33 @@ class Residents:
         if not self._grace:
             resident.session.end(EndReason.CLIENT_GONE)
 
-    def _listen(self, resident: "_Resident", report: Report) -> "Attachment":
+    @property
+    def _end_at(self) -> float:
+        """When all sessions will end, as far as it is known."""
+        return min(self._leaves_at, self._drained_at)
+
+    def _foretell_all(self) -> None:
+        for resident in self._living.values():
+            if resident.foretold != self._end_at:
+                self._foretell(resident)
+
+    def _foretell(self, resident: Resident) -> None:
+        """Tell who listens when the session will end; that it stays only to who thinks not."""
+        listener = resident.listener
+        if listener is None:
+            return
+        if self._end_at < math.inf:
+            listener.tell(GoingAway(deadline=max(0.0, self._end_at - self._clock())))
+        elif resident.foretold < math.inf:
+            listener.tell(Staying())
+        resident.foretold = self._end_at
+
+    def _listen(self, resident: Resident, report: Report) -> Attachment:
         resident.leaves_at = math.inf
         resident.listener = attachment = Attachment(self, resident, report)
         return attachment
 
-    def _tell(self, resident: "_Resident", report: StateReport) -> None:
+    def _tell(self, resident: Resident, report: StateReport) -> None:
         """Take what a session reports."""
         listener = resident.listener
         if isinstance(report, State):
@@ -231,7 +212,7 @@ class Residents:
         if listener is not None:
             listener.tell(report)
 
-    def _forget(self, resident: "_Resident") -> None:
+    def _forget(self, resident: Resident) -> None:
         resident.over = True
         resident.listener = None
         self._living.pop(resident.id, None)
@@ -239,87 +220,11 @@ class Residents:
             resident.admission.release()
         self._changed(len(self._living))
 
-    def _due(self, now: float) -> Iterator["_Resident"]:
+    def _due(self, now: float) -> Iterator[Resident]:
         for resident in list(self._living.values()):
             if now >= resident.ends_at or now >= resident.leaves_at:
                 yield resident
 
 
-class Attachment:
-    """An ``OpenedSession`` in its owner. Its reports are held back until ``begin``.
-
-    One that was replaced, or has been closed or left, has no effect any more.
-    """
-
-    def __init__(self, owner: Residents, resident: "_Resident", report: Report | None) -> None:
-        self._owner = owner
-        self.resident = resident
-        self._reports = HeldReports(report or _ignore)
-        self._is_visit = report is None
-        self.id = resident.id
-        self.secret = resident.secret
-
-    @property
-    def counts(self) -> bool:
-        """Whether the session does as this attachment says."""
-        return self._is_visit or self.resident.listener is self
-
-    @property
-    def answer_sdp(self) -> str:
-        return self.resident.session.answer_sdp
-
-    def begin(self) -> None:
-        """Let the reports flow."""
-        self._reports.release()
-
-    def tell(self, report: StateReport) -> None:
-        self._reports.tell(report)
-
-    def stop(self) -> None:
-        """Report nothing any more."""
-        self._reports.stop()
-
-    async def restart(self, offer_sdp: str) -> str:
-        return self.restart_now(offer_sdp)
-
-    def restart_now(self, offer_sdp: str) -> str:
-        """``restart``, which never waits in the session's owner."""
-        if not self.counts or self.resident.over:
-            raise unknown_session()
-        return self.resident.session.restart(offer_sdp)
-
-    def close(self, reason: ByeReason) -> None:
-        self._owner.close(self, reason)
-
-    def detach(self) -> None:
-        self._owner.detach(self)
-
-
-def unknown_session() -> SignalError:
-    return SignalError(
-        ErrorCode.UNKNOWN_SESSION, "There is no such session, or its secret is another."
-    )
-
-
-@define(eq=False)
-class _Resident:
-    admission: Admission | None
-    lasting: bool
-    session: OwnedSession = field(init=False)
-    id: str = field(init=False, default="")
-    secret: str = field(init=False, factory=lambda: secrets.token_urlsafe(SECRET_BYTES), repr=False)
-    listener: Attachment | None = None
-    states: dict[Layer, State] = field(init=False, factory=dict)
-    ends_at: float = math.inf
-    """The end of the time that it was given."""
-    leaves_at: float = math.inf
-    """The end of the grace time."""
-    over: bool = False
-
-
 def _same(shown: str, secret: str) -> bool:
     return hmac.compare_digest(shown.encode("utf-8", "surrogatepass"), secret.encode())
-
-
-def _ignore(_report: StateReport) -> None:
-    """Take a report that is nobody's."""

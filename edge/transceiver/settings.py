@@ -92,6 +92,9 @@ class TransceiverSettings:
     """It takes no clients and no sessions before it is told to (``messages.TakeOver``)."""
     paused: bool = False
     """The operator wants no new sessions (``messages.TakeSessions``)."""
+    drained_at: float | None = None
+    """When the operator ends the sessions that are left: seconds on the system-wide monotonic
+    clock. None: they may go on."""
     visitors: VisitorSettings = field(factory=VisitorSettings)
     """Who is believed about where clients are."""
     steering: Steering | None = None

@@ -6,7 +6,6 @@ session.py, how they are driven in driver.py, who owns them in hosting.py.
 """
 
 import gc
-import logging
 import os
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from edge.control import messages
 from edge.control.statistics import Placement as PlacementCounts
 from edge.control.statistics import Punctuality as PunctualityCounts
 from edge.control.statistics import TransceiverStatistics, WayCounts
-from edge.errors import BootError, ConfigError, LocalProtocolError
+from edge.errors import LocalProtocolError
 from edge.fleet.guidance import FleetView
 from edge.fleet.map import FleetKey
 from edge.fleet.states import HostState
@@ -33,14 +32,12 @@ from edge.routing.ufrag import RoutingKey
 from edge.signal.host import SessionRequest
 from edge.signal.intake import Door
 from edge.signal.server import serve_signaling
-from edge.signal.tls import TlsIdentity
-from edge.steering.database import PositionDatabase
-from edge.steering.settings import VisitorSettings
 from edge.steering.visitor import Visitors
 from edge.transceiver.backends import BackendMaker
 from edge.transceiver.channel import connect_to_neighbour
 from edge.transceiver.driver import Driver
 from edge.transceiver.federation import Federation
+from edge.transceiver.files import WorkerFiles
 from edge.transceiver.hosting import ForPeers, Host
 from edge.transceiver.inspector import Inspector
 from edge.transceiver.load import PUBLISH_INTERVAL, LoadTable
@@ -55,8 +52,6 @@ from edge.transceiver.session import EndReason
 from edge.transceiver.settings import AccessShare, TransceiverSettings
 from edge.transceiver.steered import SteeredHost
 from edge.trunk.answering import TransceiverTrunk
-
-logger = logging.getLogger(__name__)
 
 COLLECT_AFTER = (10_000, 10, 100)
 """Objects more, and young collections, before the next collection of each generation."""
@@ -116,12 +111,11 @@ class Transceiver:
         if settings.peers is not None:
             self._federation = Federation(settings.peers, is_open=not settings.waits)
         self._policy = _policy(settings.access, settings.index)
-        self._tls = _tls_identity(settings)
-        self._positions = _positions(settings.visitors)
+        self._files = WorkerFiles(settings.tls_files, settings.visitors.database)
         self._visitors = Visitors(
             settings.visitors.proxies,
             settings.visitors.location_headers,
-            self._positions.find if self._positions is not None else None,
+            self._files.positions.find if self._files.positions is not None else None,
         )
         self._steered: SteeredHost | None = None
         self._signaling = trio.CancelScope()
@@ -146,9 +140,10 @@ class Transceiver:
                 self._maker.make,
                 self._admit,
                 settings.signal.grace,
-                trio.current_time,
+                time.monotonic,
                 self._placement.note_sessions,
             )
+            self._residents.drain(settings.drained_at)
             self._inspector = Inspector(
                 f"transceiver-{settings.index}",
                 self._driver,
@@ -191,7 +186,7 @@ class Transceiver:
         """Refuse new sessions; end those that are left after ``grace`` seconds."""
         self._placement.drain()
         if grace:
-            self._residents.go_away(grace)
+            self._residents.leave(time.monotonic() + grace)
         with trio.move_on_after(grace):
             while len(self._driver) or self._host.remote_sessions:
                 await self._driver.empty.wait()
@@ -214,9 +209,9 @@ class Transceiver:
             case messages.UseFleetKeys(_, keys):
                 self._use_fleet_keys([FleetKey(each.id, each.key) for each in keys])
             case messages.ReloadCertificate():
-                self._reload_certificate()
+                self._files.reload_certificate()
             case messages.ReloadPositions():
-                self._reload_positions()
+                self._files.reload_positions()
             case messages.TakeOver():
                 self._placement.open()
                 for door in self._all_doors:
@@ -225,8 +220,9 @@ class Transceiver:
                 self._placement.drain()
                 for door in self._all_doors:
                     door.leave()
-            case messages.TakeSessions(_, wanted):
+            case messages.TakeSessions(_, wanted, ends_at):
                 self._placement.pause(paused=not wanted)
+                self._residents.drain(ends_at)
             case messages.EndSessions():
                 self._driver.end_all(EndReason.GOING_AWAY, trio.current_time())
             case messages.AcceptKeys():
@@ -285,31 +281,11 @@ class Transceiver:
         turned = self._driver.ways_turned
         return WayCounts(frames=self._trunk.frames, ways=self._trunk.ways, turned=turned)
 
-    def _reload_certificate(self) -> None:
-        if self._tls is None:
-            return
-        try:
-            self._tls.reload()
-        except ConfigError as exc:
-            logger.error("the former certificate stays: %s", exc)  # noqa: TRY400 - told in full
-        else:
-            logger.info("the certificate was read again")
-
     def _use_fleet_keys(self, keys: list[FleetKey]) -> None:
         if self._trunk is not None:
             self._trunk.use_keys(keys)
         if self._federation is not None:
             self._federation.use_keys(keys)
-
-    def _reload_positions(self) -> None:
-        if self._positions is None:
-            return
-        try:
-            self._positions.reload()
-        except ConfigError as exc:
-            logger.error("the former positions stay: %s", exc)  # noqa: TRY400 - told in full
-        else:
-            logger.info("the database of positions was read again")
 
     def _admit(self, request: SessionRequest) -> Admission | None:
         """Use up what the client was granted. Raises AccessError."""
@@ -337,7 +313,7 @@ class Transceiver:
                 self._steered or self._host,
                 settings.page,
                 self._policy,
-                self._tls,
+                self._files.tls,
                 self._visitors,
                 task_status=task_status,
             )
@@ -363,24 +339,6 @@ def _steered(
         return {**peers.states(), fleet.here.name: placement.of_host()}
 
     return SteeredHost(host, settings.steering, FleetView(fleet, states, time.monotonic))
-
-
-def _positions(settings: VisitorSettings) -> PositionDatabase | None:
-    if settings.database is None:
-        return None
-    try:
-        return PositionDatabase(settings.database)
-    except ConfigError as exc:
-        raise BootError(str(exc)) from exc
-
-
-def _tls_identity(settings: TransceiverSettings) -> TlsIdentity | None:
-    if settings.tls_files is None:
-        return None
-    try:
-        return TlsIdentity(*settings.tls_files)
-    except ConfigError as exc:
-        raise BootError(str(exc)) from exc
 
 
 def _punctuality(figures: PunctualityStatistics) -> PunctualityCounts:

@@ -22,6 +22,7 @@ from edge.client import (
     open_call,
     take_over,
 )
+from edge.client.call import MARGIN
 from edge.client.connection import Endpoint, connect
 from edge.client.messages import decode_server_message
 from edge.errors import SignalError
@@ -39,6 +40,7 @@ from edge.signal.tls import TlsIdentity
 from tests.integration.test_doors_access import write_certificate
 from tests.support.appliance import running_appliance
 from tests.support.caller import attribute, make_offer, new_credentials
+from tests.support.cutting_proxy import cutting_proxy
 from tests.support.signal_server import (
     OFFER,
     VIDEO_ONLY,
@@ -51,6 +53,9 @@ from tests.unit.test_access_policy import MAIN, make_policy
 
 RESTART = OFFER.replace("a=ice-ufrag:", "a=ice-ufrag:x").replace("a=ice-pwd:", "a=ice-pwd:x")
 CONNECTED = State(layer=Layer.ICE, state=LayerState.CONNECTED, ms=1.5)
+PING_INTERVAL = 0.5
+SLACK = 2.0
+"""Seconds that a busy machine may add."""
 LOST_CONSENT = Bye(
     reason=ByeReason.CONSENT_LOST, message="nothing is heard", verdict=Verdict.CONSENT_LOST
 )
@@ -62,6 +67,14 @@ def url_of(server: Server) -> str:
 
 def has_detached(session: FakeSession, times: int) -> bool:
     return session.detached >= times
+
+
+def make_identity(directory: Path) -> tuple[TlsIdentity, ssl.SSLContext]:
+    """Make a certificate for localhost, and what trusts it."""
+    certificate, key = write_certificate(directory, "localhost")
+    trusting_it = ssl.create_default_context(cafile=str(certificate))
+    trusting_it.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return TlsIdentity(certificate, key), trusting_it
 
 
 async def wait_for(call: Call, kind: type[Event]) -> Event:
@@ -145,6 +158,49 @@ async def test_a_broken_connection_is_resumed_and_offers_wait_for_it() -> None:
         assert len(server.host.sessions) == 1
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_a_connection_that_is_dead_but_not_closed_is_replaced(
+    tmp_path: Path, *, secure: bool
+) -> None:
+    identity, trusting_it = make_identity(tmp_path) if secure else (None, None)
+    async with (
+        serving(tls=identity) as server,
+        cutting_proxy(f"127.0.0.1:{server.port}") as proxy,
+        open_call(
+            f"{'wss' if secure else 'ws'}://localhost:{proxy.port}/v1/session",
+            ssl_context=trusting_it,
+            ping_interval=PING_INTERVAL,
+        ) as call,
+    ):
+        await call.offer(OFFER)
+        await trio.sleep(3 * PING_INTERVAL)
+        assert proxy.connections == 1, "pings that are answered change nothing"
+        proxy.stalled = True
+        stalled_at = trio.current_time()
+        await wait_for(call, Reconnecting)
+        assert trio.current_time() - stalled_at < 2 * PING_INTERVAL + SLACK
+        proxy.stalled = False
+        await wait_for(call, Resumed)
+        assert attribute(await call.offer(RESTART), "ice-ufrag")
+        assert len(server.host.sessions) == 1
+
+
+async def test_a_server_that_stays_silent_is_given_up_when_the_session_must_be_gone() -> None:
+    async with (
+        serving(grace=1.0) as server,
+        cutting_proxy(f"127.0.0.1:{server.port}") as proxy,
+        open_call(f"ws://{proxy.origin}/v1/session", ping_interval=PING_INTERVAL) as call,
+    ):
+        await call.offer(OFFER)
+        proxy.stalled = True
+        await wait_for(call, Reconnecting)
+        reconnecting_at = trio.current_time()
+        end = await call.wait_ended()
+        assert isinstance(end, Lost)
+        assert end.reason == SIGNALING_LOST
+        assert trio.current_time() - reconnecting_at < 1.0 + MARGIN + SLACK
+
+
 async def test_a_session_that_is_gone_cannot_be_resumed() -> None:
     async with serving() as server, open_call(url_of(server)) as call:
         await call.offer(OFFER)
@@ -224,10 +280,8 @@ async def test_what_is_not_a_signaling_server_is_an_error() -> None:
 
 
 async def test_over_tls(tmp_path: Path) -> None:
-    certificate, key = write_certificate(tmp_path, "localhost")
-    trusting_it = ssl.create_default_context(cafile=str(certificate))
-    trusting_it.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    async with serving(tls=TlsIdentity(certificate, key)) as server:
+    identity, trusting_it = make_identity(tmp_path)
+    async with serving(tls=identity) as server:
         url = f"wss://localhost:{server.port}/v1/session"
         async with open_call(url, ssl_context=trusting_it) as call:
             assert await call.offer(OFFER)

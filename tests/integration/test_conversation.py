@@ -165,6 +165,23 @@ async def talking(host: FakeHost, settings: SignalSettings = SETTINGS) -> AsyncI
             nursery.cancel_scope.cancel()
 
 
+async def test_a_client_with_a_session_hears_a_heartbeat() -> None:
+    host = FakeHost()
+    async with talking(host, evolve(SETTINGS, heartbeat_interval=0.05)) as talk:
+        with trio.move_on_after(0.3) as quiet:
+            await talk.receive()
+        assert quiet.cancelled_caught, "there is no session yet"
+        assert (await talk.open())["heartbeat"] == 0.05
+        for _ in range(3):
+            assert await talk.receive() == {"type": "heartbeat"}
+        await talk.send(type="bye")
+        while (await talk.receive())["type"] == "heartbeat":
+            pass
+        with trio.move_on_after(0.3) as quiet:
+            await talk.receive()
+        assert quiet.cancelled_caught, "the session is over"
+
+
 async def test_the_first_answer_has_the_secret_and_later_ones_do_not() -> None:
     host = FakeHost()
     async with talking(host) as talk:
@@ -174,6 +191,7 @@ async def test_the_first_answer_has_the_secret_and_later_ones_do_not() -> None:
             "session": "session-0",
             "secret": SECRET,
             "grace": SignalSettings().grace,
+            "heartbeat": SignalSettings().heartbeat_interval,
         }
         assert await talk.open("a restart") == {
             "type": "answer",

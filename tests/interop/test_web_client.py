@@ -11,8 +11,11 @@ from typing import Any
 
 import trio
 
+from edge.operate.client import Connection
+from edge.operate.protocol import OrderDrain, OrderUndrain
 from edge.signal.page import load_page
 from edge.signal.server import serve_signaling
+from edge.signal.settings import SignalSettings
 from tests.support.appliance import Appliance, running_appliance
 from tests.support.browser import Browser, running_browser
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
@@ -24,6 +27,7 @@ ARTIFACTS = ROOT / "artifacts"
 DESKTOP = (1280, 900)
 PHONE = (390, 844)
 
+HEARTBEAT = SignalSettings().heartbeat_interval
 PHASE = "document.querySelector('#connect').dataset.state"
 INBOUND = (
     "edgeCall.connection.getStats().then((report) => [...report.values()]"
@@ -198,6 +202,36 @@ async def test_a_websocket_that_is_dead_but_not_closed_is_replaced(tmp_path: Pat
         assert (await hear(browser, 50))["packetsLost"] == 0
 
 
+async def test_a_websocket_that_falls_silent_is_replaced(tmp_path: Path) -> None:
+    async with calling(tmp_path) as (browser, proxy, _appliance):
+        await trio.sleep(1.6 * HEARTBEAT)
+        assert await happened(browser) == [["microphone", None], ["media", None]]
+        proxy.stalled = True
+        # The server notices, and closes, 24 s later.
+        await browser.wait(f"{PHASE} === 'reconnecting'", timeout=1.5 * HEARTBEAT + 4)
+        proxy.stalled = False
+        await wait_happened(browser, "resumed", "signaling")
+        await browser.evaluate("edgeCall.restartIce().then(() => true)")
+        assert (await hear(browser, 50))["packetsLost"] == 0
+
+
+async def test_a_connection_that_the_browser_gives_up_is_looked_for_all_the_same(
+    tmp_path: Path,
+) -> None:
+    async with calling(tmp_path) as (browser, _, _appliance):
+        await hear(browser, 50)
+        await browser.evaluate(set_ice_state("disconnected"))
+        await wait_happened(browser, "reconnecting", "ice")
+        await browser.evaluate(
+            "void (Object.defineProperty(edgeCall.connection, 'connectionState',"
+            " { value: 'failed', configurable: true }),"
+            " edgeCall.connection.dispatchEvent(new Event('connectionstatechange')))"
+        )
+        await browser.evaluate(set_ice_state("connected"))
+        await wait_happened(browser, "resumed", "ice")
+        assert (await hear(browser, 50))["packetsLost"] == 0
+
+
 async def test_a_server_that_cannot_be_reached_again_ends_the_call(tmp_path: Path) -> None:
     async with calling(tmp_path, signal="grace = 1.0") as (browser, proxy, _appliance):
         proxy.refusing = True
@@ -226,6 +260,27 @@ async def test_a_server_that_shuts_down_says_so(tmp_path: Path) -> None:
         told = await happened(browser)
         assert [each[0] for each in told[-2:]] == ["going-away", "ended"]
         assert "is shutting down" in await browser.text("error")
+
+
+async def test_a_drain_with_a_deadline_is_told_and_taken_back(tmp_path: Path) -> None:
+    async with calling(tmp_path) as (browser, _, appliance):
+        await browser.evaluate(
+            "edgeCall.addEventListener('going-away',"
+            " ({ detail }) => { window.deadline = detail.deadlineMs; })"
+        )
+        with Connection([appliance.control_socket]) as operator:
+            operator.ask(OrderDrain(deadline=100.0))
+            await wait_happened(browser, "going-away", "")
+            assert 80_000 < await browser.evaluate("deadline") <= 100_000
+            operator.ask(OrderUndrain())
+            await wait_happened(browser, "staying", "")
+        assert (await hear(browser, 50))["packetsLost"] == 0
+        assert await happened(browser) == [
+            ["microphone", None],
+            ["media", None],
+            ["going-away", None],
+            ["staying", None],
+        ]
 
 
 async def test_only_its_own_microphone_is_closed(tmp_path: Path) -> None:

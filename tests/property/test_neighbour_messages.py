@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from edge.access.tokens import Grant
 from edge.errors import LocalProtocolError
 from edge.signal.host import SessionRequest
-from edge.signal.messages import Bye, ByeReason, Error, ErrorCode, Layer, LayerState, State
+from edge.signal.messages import (
+    Bye,
+    ByeReason,
+    Error,
+    ErrorCode,
+    GoingAway,
+    Layer,
+    LayerState,
+    State,
+    Staying,
+)
 from edge.transceiver.neighbour_messages import (
     MESSAGE_BYTES_MAX,
     Answered,
@@ -71,6 +81,8 @@ states = st.builds(
 )
 reports = st.one_of(
     states,
+    st.builds(GoingAway, deadline=st.floats(0, 1e9)),
+    st.just(Staying()),
     st.builds(Bye, reason=st.sampled_from(ByeReason), message=texts),
     st.builds(Error, code=st.sampled_from(ErrorCode), message=texts, retry_after=seconds),
 )

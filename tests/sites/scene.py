@@ -7,8 +7,11 @@
 | singapore | sgp, and spare without an address of its own | relays only |
 | frankfurt | redis | a Redis server, if the scene has one |
 | singapore | client | callers |
+
+The name that clients call for signaling leads to fra, until it is moved.
 """
 
+import json
 import signal
 import subprocess
 import sys
@@ -34,6 +37,8 @@ INTERNAL = {
     "redis": "10.77.4.1",
     "client": "203.0.113.7",
 }
+SIGNALING_NAME = "198.51.100.9"
+"""Stands for a host name: an address that both clusters have."""
 PORT = 3478
 SIGNALING_PORT = 8080
 REDIS_PORT = 6379
@@ -129,8 +134,9 @@ workers = {transceivers}
 on_time_min = 0.0
 
 [signal]
-listen = ["{signaling}"]
+listen = {signaling}
 page = "on"
+grace = {grace}
 
 [supervisor]
 state_directory = "{directory}"
@@ -154,6 +160,7 @@ class Scene:
     net: Internet
     directory: Path
     steering: str
+    grace: float
     more: str
     """Further tables of every host's configuration."""
     _undo: AsyncExitStack
@@ -169,15 +176,21 @@ class Scene:
         """Return where a cluster's signaling is."""
         return f"{INTERNAL[cluster]}:{SIGNALING_PORT}"
 
+    def url(self, address: str) -> str:
+        """Return the WebSocket URL of signaling at an address."""
+        return f"ws://{address}:{SIGNALING_PORT}/v1/session"
+
     def configure(self, name: str) -> Path:
         """Write a host's configuration as it is to be now."""
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         relays_only = name in {"sgp", "spare"}
+        signaling = [INTERNAL[name]] if relays_only else [INTERNAL[name], SIGNALING_NAME]
         text = COMMON.format(
             relay=RELAY_ADDRESSES["sgp" if name == "spare" else name],
             transceivers=0 if relays_only else 1,
-            signaling=f"{INTERNAL[name]}:{SIGNALING_PORT}",
+            signaling=json.dumps([f"{each}:{SIGNALING_PORT}" for each in signaling]),
+            grace=self.grace,
             directory=directory,
         )
         text += FLEET.format(host=name, steering=self.steering)
@@ -214,10 +227,10 @@ class Scene:
         await trio.run_process([sys.executable, "-m", "edge", *arguments, "--config", config])
 
     async def kill(self, name: str) -> None:
-        """End a host: its processes, and the ways to it."""
-        for address in (INTERNAL[name], RELAY_ADDRESSES.get(name)):
-            if address is not None:
-                self.net.route(address, None)
+        """End a host as a power failure does: nothing comes from it any more, not even a FIN."""
+        for other in self.net.hosts:
+            if other != name:
+                self.net.link(name, other, Link(loss=1.0))
         appliance = self.appliances.pop(name)
         appliance.process.kill()
         await appliance.process.wait()
@@ -241,6 +254,10 @@ class Scene:
             await self._redis.wait()
             self._redis = None
 
+    def move_signaling(self, cluster: str) -> None:
+        """Have the name that clients call lead to a cluster."""
+        self.net.route(SIGNALING_NAME, cluster)
+
     def move_relay_address(self) -> None:
         """Route Singapore's relay address to the spare host."""
         self.net.route(RELAY_ADDRESSES["sgp"], "spare")
@@ -252,6 +269,7 @@ async def three_sites(
     *,
     started: tuple[str, ...] = ("fra", "nyc", "sgp", "spare"),
     steering: str = "answer",
+    grace: float = 20.0,
     more: str = "",
     redis: bool = False,
 ) -> AsyncIterator[Scene]:
@@ -259,10 +277,12 @@ async def three_sites(
     hosts = {name: [address] for name, address in INTERNAL.items()}
     for name, address in RELAY_ADDRESSES.items():
         hosts[name].append(address)
+    hosts["fra"].append(SIGNALING_NAME)
     with internet(dict(hosts), LINKS) as net:
         net.give("spare", RELAY_ADDRESSES["sgp"])
+        net.give("nyc", SIGNALING_NAME)
         async with AsyncExitStack() as undo:
-            scene = Scene(net, directory, steering, more, undo)
+            scene = Scene(net, directory, steering, grace, more, undo)
             undo.push_async_callback(scene.kill_redis)
             if redis:
                 await scene.start_redis()

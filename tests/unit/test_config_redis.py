@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.assignment import directory_settings
+from edge.assignment.directory import directory_settings
 from edge.config import Config, Secret, decode_config
 from edge.errors import ConfigError
 from edge.fleet.map import FleetKey

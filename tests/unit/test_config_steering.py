@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.assignment import _steering, _visitors
+from edge.assignment.steering import steering_settings, visitor_settings
 from edge.config import decode_config
 from edge.errors import ConfigError
 from edge.steering.choice import Rule
@@ -59,12 +59,12 @@ cluster = "fra"
         "edge.toml",
     )
     networks = tuple(ip_network(each) for each in ("10.0.0.0/8", "2001:db8::/32", "127.0.0.1/32"))
-    assert _visitors(config) == VisitorSettings(
+    assert visitor_settings(config) == VisitorSettings(
         TrustedProxies(networks, AddressHeader.FORWARDED),
         LocationHeaders.CLOUDFLARE,
         Path("/var/lib/edge/positions.mmdb"),
     )
-    steering = _steering(config)
+    steering = steering_settings(config)
     assert steering is not None
     assert steering.rules == (Rule(7, "DE", ip_network("198.51.100.0/24")),)
     assert (steering.default, steering.own) == (7, 7)
@@ -75,8 +75,8 @@ cluster = "fra"
 
 def test_a_lone_host_steers_nobody() -> None:
     config = decode_config("", "edge.toml")
-    assert _steering(config) is None
-    assert _visitors(config) == VisitorSettings()
+    assert steering_settings(config) is None
+    assert visitor_settings(config) == VisitorSettings()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.assignment import fleet_map
+from edge.assignment.fleet import fleet_map
 from edge.config import decode_config
 from edge.errors import ConfigError, LocalProtocolError
 from edge.fleet.map import FleetKey

@@ -18,6 +18,7 @@ from edge.signal.messages import (
     ErrorCode,
     GoingAway,
     HangUp,
+    Heartbeat,
     Layer,
     LayerState,
     Offer,
@@ -26,6 +27,7 @@ from edge.signal.messages import (
     Resumed,
     ServerMessage,
     State,
+    Staying,
     Verdict,
     decode_client_message,
     encode_server_message,
@@ -160,7 +162,7 @@ def test_the_documentation_knows_every_code_and_its_examples_are_messages() -> N
     kinds = [Offer, Resume, Candidate, HangUp]
     assert [type(client.decode(each)) for each in examples[:4]] == kinds
     assert client.decode(examples[0]).route is not None
-    kinds = [Answer, Resumed, Redirect, State, GoingAway, Bye, Error]
+    kinds = [Answer, Resumed, Redirect, State, Heartbeat, GoingAway, Staying, Bye, Error]
     assert [type(server.decode(each)) for each in examples[4:]] == kinds
 
 

@@ -125,12 +125,25 @@ def test_what_has_not_happened_yet_is_zero() -> None:
         ) in series
     assert value(series, "edge_heard_frames_total", T | {"source": "fec"}) == 0
     assert value(series, "edge_backend_ends_total", T | {"reason": "lost"}) == 0
+    not_sent = T | {"reason": "send-buffer-full"}
+    assert value(series, "edge_transceiver_dropped_packets_total", not_sent) == 0
+    assert value(series, "edge_redis_events_total", R | {"event": "flow-removed"}) == 0
 
 
 def test_a_worker_that_has_not_been_heard_from_is_down_and_says_nothing() -> None:
     series = scrape(status(worker("transceiver", 5, "backing-off")))
     assert value(series, "edge_worker_up", {"worker": "transceiver-5"}) == 0
     assert not [name for name, _ in series if name.startswith("edge_sessions")]
+
+
+def test_a_worker_that_is_leaving_has_no_room() -> None:
+    """For an hour after a reload both generations are there, and only one takes calls."""
+    old = worker("transceiver", 0, "leaving", transceiver())
+    new = worker("transceiver", 1, "running", transceiver())
+    series = scrape(status(old, new))
+    assert value(series, "edge_sessions", T) == 2
+    assert value(series, "edge_sessions_max", T) == 0
+    assert value(series, "edge_sessions_max", {"worker": "transceiver-1"}) == 100
 
 
 def test_what_an_older_worker_does_not_tell_is_left_out() -> None:

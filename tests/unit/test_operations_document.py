@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.assignment import fleet_map
+from edge.assignment.fleet import fleet_map
 from edge.config import Config, decode_config
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -1,0 +1,108 @@
+"""Changes under running calls: a reload, an upgrade, and the new version's own workers after one.
+
+Each replaces workers, so there is one at a time.
+"""
+
+import logging
+import time
+
+import trio
+from attrs import define, field
+
+from edge.errors import BootError, ConfigError
+from edge.operate.protocol import OperatorError, RefusalCode
+from edge.sdnotify import ServiceManager
+from edge.supervision.registration import HostRegistration
+from edge.supervision.reload import Load, Reload
+from edge.supervision.succession import Succession
+from edge.supervision.voice import Voice
+
+logger = logging.getLogger(__name__)
+
+REPLY_TIME = 0.1
+"""How long an operator's command has to hear that an upgrade begins."""
+
+
+@define(eq=False)
+class Changes:
+    """Makes them, and tells the service manager, the log and whoever asked what came of it."""
+
+    _nursery: trio.Nursery
+    _load: Load
+    _reload: Reload
+    _succession: Succession
+    _voice: Voice
+    _registration: HostRegistration
+    _manager: ServiceManager
+    _stop_asked: trio.Event
+    """The successor would not know of it."""
+    _changing: trio.Lock = field(init=False, factory=trio.Lock)
+
+    async def reload(self) -> str:
+        """Read configuration and keys again, and make live what can be; return what came of it.
+
+        Raises:
+            OperatorError: nothing was changed, or a worker does not start.
+
+        """
+        async with self._changing:
+            self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+            try:
+                config, keys = await trio.to_thread.run_sync(self._load)
+                changed = await self._reload.apply(config, keys)
+                self._voice.renew()
+                self._registration.follow(self._nursery)
+            except ConfigError as exc:
+                text = f"nothing was changed: {exc}"
+                logger.error("reload: %s", text)  # noqa: TRY400 - told in full
+                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
+            except BootError as exc:
+                text = f"not all was changed: {exc}"
+                logger.error("reload: %s", text)  # noqa: TRY400 - told in full
+                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
+            finally:
+                self._manager.tell(READY=1)
+            text = "done" if changed else "nothing to change"
+            logger.info("reload: %s", text)
+            return text
+
+    async def upgrade(self) -> str:
+        """Have the program of now follow this one; return what is going to happen.
+
+        Raises:
+            OperatorError: it cannot; everything is as before.
+
+        """
+        async with self._changing:
+            try:
+                version = await self._succession.prepare()
+            except (BootError, ConfigError) as exc:
+                text = f"nothing was changed: {exc}"
+                logger.error("upgrade: %s", text)  # noqa: TRY400 - told in full
+                raise OperatorError(RefusalCode.NOT_NOW, text) from exc
+        self._nursery.start_soon(self._make_way)
+        return f"{version} takes over"
+
+    async def renew(self) -> None:
+        """Have workers of this version take over from the predecessor's."""
+        async with self._changing:
+            try:
+                await self._succession.renew()
+            except BootError as exc:
+                logger.error(  # noqa: TRY400 - told in full
+                    "upgrade: the workers of the former version go on: %s", exc
+                )
+
+    async def _make_way(self) -> None:
+        """Become the successor."""
+        await trio.sleep(REPLY_TIME)
+        async with self._changing:
+            if self._stop_asked.is_set():
+                return
+            logger.info("upgrade: going on as %s", self._succession.program)
+            self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+            try:
+                self._succession.execute()
+            except OSError as exc:
+                self._manager.tell(READY=1)
+                logger.error("upgrade: nothing was changed: %s", exc)  # noqa: TRY400
