@@ -18,7 +18,8 @@ SIGNALING_PORT = 8080
 UDP_PORT = 3478
 PROBE_INTERVAL = 0.002
 ATTEMPT_TIME = 0.5
-SETTLE_TIME = 0.3
+SETTLE_TIME = 5.0
+"""How long packets that wait in the kernel may wait for a processor."""
 PROBE = bytes.fromhex("0001000000000000") + b"nobody's check"
 """Something that the appliance drops without a word."""
 
@@ -82,7 +83,9 @@ async def watching(machine: Machine) -> AsyncIterator[Watch]:
             nursery.start_soon(_probe, udp, watch)
             yield watch
             nursery.cancel_scope.cancel()
-        await trio.sleep(SETTLE_TIME)
+        with trio.move_on_after(SETTLE_TIME):
+            while watch.sent > _datagrams_read(machine) - read_before:
+                await trio.sleep(0.1)
     watch.lost = watch.sent - (_datagrams_read(machine) - read_before)
 
 

@@ -2,15 +2,13 @@
 
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from attrs import frozen
 
+from tests.install.builder import Package, build
 from tests.install.machine import REPOSITORY, Machine
 from tests.install.service import configure, good_config, wait_active
 
@@ -23,22 +21,11 @@ SOURCES = (
 """What a package is made of."""
 
 
-@frozen
-class Package:
-    """A package of ours. ``version`` is as dpkg has it, ``program`` as the program has."""
-
-    path: Path
-    version: str
-    program: str
-
-
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Package]:
     """Build the package, and the one that it is upgraded to."""
     sources = REPOSITORY, _next_version(tmp_path_factory.mktemp("source"))
-    folders = (tmp_path_factory.mktemp("package") for _ in sources)
-    with ThreadPoolExecutor() as pool:
-        first, second = pool.map(_build, sources, folders)
+    first, second = build(sources, tmp_path_factory.mktemp("packages"))
     return first, second
 
 
@@ -73,17 +60,6 @@ def _disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if free < DISK_BYTES:
         return tmp_path_factory.mktemp("machine")
     return Path(tempfile.mkdtemp(prefix="edge-machine-", dir=MEMORY))
-
-
-def _build(source: Path, folder: Path) -> Package:
-    done = subprocess.run(
-        [source / "scripts" / "make-deb", folder], check=False, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        pytest.fail(f"make deb: {done.stderr}")
-    path = Path(done.stdout.splitlines()[-1])
-    version = path.name.split("_")[1]
-    return Package(path, version, version.rpartition("-")[0])
 
 
 def _next_version(folder: Path) -> Path:

@@ -2,9 +2,9 @@
 
 Nothing of the host is used but its kernel and its package mirror: no virtualization, no container
 engine, no systemd of the host's. The file tree is made once by debootstrap, for the release that
-this runs on, and kept in ``build/``; each machine writes to an overlay of its own, or to a copy
-where the kernel has no overlays. A veth pair leads to it. Needs root, debootstrap, and a kernel
-with namespaces and cgroup2.
+this runs on or the one that ``$SUITE`` names, and kept in ``build/``; each machine writes to an
+overlay of its own, or to a copy where the kernel has no overlays. A veth pair leads to it. Needs
+root, debootstrap, and a kernel with namespaces and cgroup2.
 """
 
 import os
@@ -22,6 +22,7 @@ from attrs import define, field
 REPOSITORY = Path(__file__).parents[2]
 TREES = REPOSITORY / "build" / "machines"
 GROUPS = Path("/run/edge-test-groups")
+SCRIPTS = Path("/usr/share/debootstrap/scripts")
 BOOT = Path(__file__).with_name("boot.sh")
 PACKAGES = "systemd,systemd-sysv,dbus,libnss-systemd,python3,libopus0,iproute2,procps"
 """What the machine has before ours is installed: an operator's minimal host, and its dependencies,
@@ -213,8 +214,7 @@ def file_tree() -> Path:
     """Return the file tree that machines start from; make it if it is not there yet."""
     if os.geteuid() != 0:
         pytest.fail("this test boots a machine: run it as root")
-    release = _release()
-    tree = TREES / release["VERSION_CODENAME"]
+    tree = TREES / suite()
     made_from = tree / ".made-from"
     if made_from.exists() and made_from.read_text() == PACKAGES:
         return tree
@@ -223,7 +223,7 @@ def file_tree() -> Path:
     done = subprocess.run(
         [
             *("debootstrap", "--variant=minbase", f"--include={PACKAGES}"),
-            *(release["VERSION_CODENAME"], str(tree), _mirror()),
+            *(suite(), str(tree), _mirror(), *_script()),
         ],
         check=False,
         capture_output=True,
@@ -236,6 +236,21 @@ def file_tree() -> Path:
     (tree / "etc/machine-id").write_text("")
     made_from.write_text(PACKAGES)
     return tree
+
+
+def suite() -> str:
+    """Return the release that machines have."""
+    return os.environ.get("SUITE") or _release()["VERSION_CODENAME"]
+
+
+def is_foreign() -> bool:
+    """Whether that is another one than this host's."""
+    return suite() != _release()["VERSION_CODENAME"]
+
+
+def _script() -> Sequence[str]:
+    """Return how debootstrap makes a release that is younger than itself: as the youngest."""
+    return () if (SCRIPTS / suite()).exists() else (str(SCRIPTS / "sid"),)
 
 
 def _release() -> Mapping[str, str]:

@@ -2,8 +2,8 @@
 
 import trio
 
+from tests.install.builder import Package
 from tests.install.caller import calling, wait_callable, wait_echoed, watching
-from tests.install.conftest import Package
 from tests.install.machine import Machine
 from tests.install.service import (
     BAD_CONFIG,
@@ -20,6 +20,8 @@ from tests.install.service import (
     workers,
 )
 
+WHAT_WAS_TOLD = "journalctl --sync && journalctl --unit edge --output cat --lines 20"
+
 
 async def test_bad_configuration_is_refused_at_reload(host: Machine) -> None:
     processes = host.processes("edge")
@@ -34,6 +36,21 @@ async def test_bad_configuration_is_refused_at_reload(host: Machine) -> None:
     configure(host, good_config(host))
 
 
+async def test_reload_that_workers_refuse_fails(host: Machine) -> None:
+    """A file without a mistake, and a certificate that is not there."""
+    known = set(host.processes("edge"))
+    without = 'tls_certificate = "/etc/edge/none.pem"\ntls_key = "/etc/edge/none.key"'
+    configure(host, good_config(host).replace("[signal]", f"[signal]\n{without}"))
+    refused = await run(host, "systemctl", "reload", "edge", check=False)
+    assert refused.returncode != 0
+    assert "nothing was changed: " in host.journal()
+    assert host.property("ActiveState") == "active"
+    assert known <= set(host.processes("edge"))
+    configure(host, good_config(host))
+    await systemctl(host, "reload")
+    await wait_callable(host)
+
+
 async def test_reload_keeps_calls(host: Machine) -> None:
     """One more relay, and transceivers with another limit: new ones for calls from now on."""
     former = set(workers(host, "transceiver").values())
@@ -41,7 +58,8 @@ async def test_reload_keeps_calls(host: Machine) -> None:
     changed = changed.replace("[transceiver]", "[transceiver]\nsessions_max = 500")
     async with calling(host) as peer:
         configure(host, changed)
-        await systemctl(host, "reload")
+        told = await run(host, "sh", "-c", f"systemctl reload edge && {WHAT_WAS_TOLD}")
+        assert "supervisor: reload: done" in told.stdout, "it is done when the command returns"
         await wait_echoed(peer, 100)
         lost, gap = loss(peer)
         assert len(former & set(workers(host, "transceiver").values())) == 1, "that of the call"

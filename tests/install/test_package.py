@@ -5,8 +5,8 @@ What is measured goes to the output; docs/reliability.md has figures.
 
 import os
 
+from tests.install.builder import Package
 from tests.install.caller import wait_callable
-from tests.install.conftest import Package
 from tests.install.machine import Machine
 from tests.install.service import (
     UNIT,
@@ -43,7 +43,8 @@ def test_package_installs_a_running_service(
 
 def test_unit_is_hardened(machine: Machine) -> None:
     unit = f"/usr/lib/systemd/system/{UNIT}"
-    machine.run("systemd-analyze", "verify", unit)
+    verified = machine.run("systemd-analyze", "verify", unit)
+    assert verified.stdout + verified.stderr == ""
     threshold = f"--threshold={EXPOSURE_MAX * 10:.0f}"
     analysis = machine.run("systemd-analyze", "security", "--offline=yes", threshold, unit)
     print(analysis.stdout.splitlines()[-1])
