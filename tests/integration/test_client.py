@@ -53,7 +53,7 @@ from tests.unit.test_access_policy import MAIN, make_policy
 
 RESTART = OFFER.replace("a=ice-ufrag:", "a=ice-ufrag:x").replace("a=ice-pwd:", "a=ice-pwd:x")
 CONNECTED = State(layer=Layer.ICE, state=LayerState.CONNECTED, ms=1.5)
-PING_INTERVAL = 0.5
+PING_INTERVAL = 1.0
 SLACK = 2.0
 """Seconds that a busy machine may add."""
 LOST_CONSENT = Bye(
