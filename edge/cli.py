@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 from edge.commands.arguments import make_parser
+from edge.commands.output import OutputError, discard, prepare_output
 from edge.commands.places import InputError
 from edge.errors import ConfigError
 from edge.operate.client import ControlError
@@ -18,6 +19,9 @@ Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 INTERRUPTED = 130
 """As shells report a program that SIGINT has ended."""
+
+_SERVICE = "run"
+"""It says nothing on standard output."""
 
 _COMMANDS = {
     "run": "service:run",
@@ -42,20 +46,23 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
     """Run one command; returns the process's exit status."""
     arguments = make_parser().parse_args(argv)
     try:
-        status = _find(arguments.command)(arguments, environment)
-        sys.stdout.flush()  # while somebody may still be told that it fails
+        if arguments.command != _SERVICE:
+            prepare_output()  # before anything is done that nobody would hear of
+        return _find(arguments.command)(arguments, environment)
     except InputError as exc:
         return _fail(exc, os.EX_NOINPUT)
     except ConfigError as exc:
         return _fail(exc, os.EX_CONFIG)
     except ControlError as exc:
         return _fail(exc, exc.exit_status)
+    except OutputError as exc:
+        discard(sys.stdout)
+        return _fail(exc, os.EX_IOERR)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # "edge sessions | head"
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return os.EX_OK
-    return status
 
 
 def _find(name: str) -> Command:
@@ -65,5 +72,9 @@ def _find(name: str) -> Command:
 
 
 def _fail(error: Exception, status: int) -> int:
-    sys.stderr.write(f"{error}\n")
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{error}\n")
+    except OSError:  # the status says it, too
+        discard(sys.stderr)
     return status

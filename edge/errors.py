@@ -15,7 +15,11 @@ class ConfigError(EdgeError):
 
 
 class BootError(EdgeError):
-    """The service or one of its workers cannot start; trying again would not help."""
+    """The service or one of its workers cannot start; as a rule trying again would not help."""
+
+
+class TransientBootError(BootError):
+    """It could not start this time: trying again may help."""
 
 
 class LocalProtocolError(EdgeError):

@@ -9,7 +9,7 @@ passwords, so a file that others than its owner can touch is refused.
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
@@ -110,15 +110,36 @@ def obtain_keys(
     return load_keys(path)
 
 
-def load_keys(path: Path) -> KeySet:
-    """Read a key file.
+def find_keys(config: KeysConfig, state_directories: Sequence[Path]) -> KeySet:
+    """Return the keys there are, to look at something with them. None are made.
+
+    They may be of another user's appliance, if we can read them.
+
+    Raises:
+        ConfigError: there are none, or they cannot be used.
+
+    """
+    if config.password is not None:
+        return _key_set(config.routing, config.password, config.fleet)
+    if config.file is not None:
+        return load_keys(Path(config.file), any_owner=True)
+    paths = [each / KEY_FILE_NAME for each in state_directories]
+    for path in paths:
+        if not _is_missing(path):
+            return load_keys(path, any_owner=True)
+    text = " or ".join(map(str, paths))
+    raise ConfigError(f"no keys: looked for {text}; edge run makes them when it first starts")
+
+
+def load_keys(path: Path, *, any_owner: bool = False) -> KeySet:
+    """Read a key file, of ourselves or root if not of ``any_owner``.
 
     Raises:
         ConfigError: missing, unreadable, malformed, or not private to its owner.
 
     """
     try:
-        content = _read_private(path)
+        content = _read_private(path, any_owner=any_owner)
     except OSError as exc:
         raise ConfigError(f"{path}: cannot read keys: {exc.strerror}") from exc
     try:
@@ -180,7 +201,14 @@ def _generate_file(path: Path, entropy: Entropy) -> None:
         raise ConfigError(f"{path}: cannot write generated keys: {exc.strerror}") from exc
 
 
-def _read_private(path: Path) -> bytes:
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except PermissionError:  # there is a directory that this user may not enter
+        return False
+
+
+def _read_private(path: Path, *, any_owner: bool = False) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
@@ -189,7 +217,7 @@ def _read_private(path: Path) -> bytes:
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise ConfigError(f"{path}: mode {mode:04o} lets others at the keys; chmod 600 it")
-        if status.st_uid not in {0, os.geteuid()}:
+        if not any_owner and status.st_uid not in {0, os.geteuid()}:
             raise ConfigError(f"{path}: belongs to another user (uid {status.st_uid})")
         content = file.read(_FILE_BYTES_MAX + 1)
     if len(content) > _FILE_BYTES_MAX:

@@ -62,9 +62,8 @@ class Poller:
 
     def add(self, pollable: Pollable) -> None:
         """Watch it until ``remove``, which has to come before its socket is closed."""
-        watched = _Watched(pollable)
-        self._watched[pollable.fileno()] = watched
         self._epoll.register(pollable.fileno(), select.EPOLLIN)
+        self._watched[pollable.fileno()] = _Watched(pollable)
 
     def remove(self, pollable: Pollable) -> None:
         watched = self._watched.pop(pollable.fileno())

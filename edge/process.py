@@ -62,6 +62,8 @@ class Frame:
     log_level: str
     journal: bool
     """Standard error is the systemd journal."""
+    restarted: bool = False
+    """It has been ready before: what it does not strictly need, it should do without."""
 
 
 def run_worker(frame: Frame, create: Callable[[], Worker]) -> None:

@@ -63,6 +63,10 @@ class ServiceManager:
         """Whether ``take`` would return a descriptor."""
         return name in self._kept
 
+    def kept_names(self) -> tuple[str, ...]:
+        """Return the names of all that nobody has taken yet."""
+        return tuple(self._kept)
+
     def take(self, name: str) -> int | None:
         """Return the descriptor that was kept under this name, once. It is the caller's now."""
         return self._kept.pop(name, None)

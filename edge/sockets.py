@@ -7,6 +7,9 @@ away, under names that say which place and address they are for.
 A *place* is a relay worker's share of the public port. The worker that has it changes when relay
 workers are replaced, the sockets do not. A *number* is a relay worker's own: two that share a place
 for a while have two, each with an internal socket. Transceiver workers have *slots*.
+
+The first socket of a port is bound for itself alone, and shares the port only then: SO_REUSEPORT
+from the start would let two appliances of one user have it, and each would lose the other's calls.
 """
 
 import contextlib
@@ -18,7 +21,7 @@ from edge.config.values import ListenAddress
 from edge.errors import BootError
 from edge.routing.numbers import SLOTS_MAX
 from edge.sdnotify import ServiceManager
-from edge.udp import bind_udp_socket, leave_group, make_udp_socket, open_udp_socket
+from edge.udp import bind_udp_socket, leave_group, make_udp_socket, open_udp_socket, share_port
 
 TCP_BACKLOG = 1024
 
@@ -153,6 +156,7 @@ class Sockets:
             if port_of(one) == 0:
                 port = listen.port if worker == 0 else port_of(self.public[0][index])
                 bind_udp_socket(one, listen.host, port)
+                share_port(one)
                 self._manager.keep(_kept_name("udp", worker, listen), one.fileno())
 
     def quiet_relay(self) -> None:
@@ -224,11 +228,21 @@ class Sockets:
         wanted = self._config.relay.receive_buffer_bytes
         kept = self._manager.take(_kept_name("udp", worker, listen))
         if kept is None:
-            return make_udp_socket(listen.host, receive_buffer_bytes=wanted, reuse_port=True)
+            shares = not self._is_first(worker, listen)
+            return make_udp_socket(listen.host, receive_buffer_bytes=wanted, reuse_port=shares)
         one = socket.socket(fileno=kept)
         one.setblocking(False)  # noqa: FBT003 - the standard library's signature
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
         return one
+
+    def _is_first(self, place: int, listen: ListenAddress) -> bool:
+        """Whether nothing of ours has the port yet.
+
+        What was kept for us may: a later place's socket, or, if the file has changed since, one of
+        another address that this one covers.
+        """
+        end = f"-{listen.port}"
+        return place == 0 and not any(name.endswith(end) for name in self._manager.kept_names())
 
     def _has_kept_listeners(self) -> bool:
         place, listen = len(self.listeners), self._config.signal.listen
@@ -247,7 +261,8 @@ class Sockets:
                 groups[-1].append(socket.socket(fileno=kept))
                 continue
             port = one.port if worker == 0 else port_of(groups[0][index])
-            groups[-1].append(_listen(one.host, port))
+            shares = not self._is_first(worker, one)
+            groups[-1].append(_listen(one.host, port, reuse_port=shares))
             self._manager.keep(name, groups[-1][-1].fileno())
 
 
@@ -283,7 +298,8 @@ def name_of(bound: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    """Listen, and share the port from then on; with ``reuse_port`` with those that do already."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(
@@ -292,11 +308,13 @@ def _listen(host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if reuse_port:
+            share_port(listener)
         try:
             listener.bind((host, port))
             listener.listen(TCP_BACKLOG)
         except OSError as exc:
             raise BootError(f"cannot listen on TCP {host} port {port}: {exc.strerror}") from exc
+        share_port(listener)
         undo.pop_all()
     return listener

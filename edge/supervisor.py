@@ -29,7 +29,7 @@ from edge import __version__, logs, process
 from edge.config import Config
 from edge.control.statistics import TransceiverStatistics
 from edge.control.status import Drain, Status
-from edge.errors import BootError
+from edge.errors import BootError, TransientBootError
 from edge.keys import KeySet
 from edge.metrics.endpoint import open_metrics_listeners, serve_metrics
 from edge.operate.protocol import OperatorError
@@ -41,11 +41,12 @@ from edge.supervision.changes import Changes
 from edge.supervision.commons import open_neighbourhood, take_flow_memory
 from edge.supervision.crew import STOP_TIME, wait_ready
 from edge.supervision.estate import Estate
-from edge.supervision.handover import SIGNALS, Handover, Successor, children, take_signals
+from edge.supervision.handover import Handover, Successor, children
 from edge.supervision.operations import Operations
 from edge.supervision.registration import HostRegistration
 from edge.supervision.relays import Relays
 from edge.supervision.reload import Load, Reload
+from edge.supervision.signals import SIGNALS, taking_signals
 from edge.supervision.succession import Succession, adopt, clean_up
 from edge.supervision.transceivers import Transceivers
 from edge.supervision.voice import Voice
@@ -103,7 +104,10 @@ def run(
     if not failures:
         return process.EX_OK
     # The service manager tries again after an upgrade: it has what is left.
-    return process.EX_SOFTWARE if handover else process.EX_CONFIG
+    if handover:
+        return process.EX_SOFTWARE
+    mended = all(isinstance(each, TransientBootError) for each in failures)
+    return os.EX_TEMPFAIL if mended else process.EX_CONFIG
 
 
 class Supervisor:
@@ -160,7 +164,6 @@ class Supervisor:
                 self._stop_asked,
             )
             await nursery.start(self._take_signals, nursery)
-            take_signals()
             nursery.start_soon(serve_operators, self._control_listener, self._operations.answer)
             nursery.start_soon(self._operations.keep_deadlines)
             nursery.start_soon(serve_metrics, self._metrics_listeners, self.status)
@@ -168,19 +171,26 @@ class Supervisor:
                 nursery.start_soon(clean_up, self._handover, self._orphans)
             for crew in self._crews:
                 crew.begin(nursery)
-            limit = self._estate.config.supervisor.boot_timeout
-            await wait_ready(self._relays.active + self._transceivers.active, limit)
-            nursery.start_soon(self._tell_manager)
-            nursery.start_soon(self._voice.run)
-            if self._handover is not None:
-                await self._changes.renew()
-            self._announce()
-            self._manager.tell(READY=1)
-            self._registration.follow(nursery)
-            await self._stop_asked.wait()
+            async with trio.open_nursery() as coming_up:
+                coming_up.start_soon(self._come_up, nursery)
+                await self._stop_asked.wait()
+                coming_up.cancel_scope.cancel()
             await self._stop()
             nursery.cancel_scope.cancel()
         logger.info("stopped")
+
+    async def _come_up(self, nursery: trio.Nursery) -> None:
+        """Wait for the first workers, and do what needs them. Raises BootError."""
+        limit = self._estate.config.supervisor.boot_timeout
+        await wait_ready(self._relays.active + self._transceivers.active, limit)
+        nursery.start_soon(self._tell_manager)
+        nursery.start_soon(self._voice.run)
+        if self._handover is not None:
+            await self._changes.renew()
+        self._announce()
+        self._manager.tell(READY=1)
+        self._registration.follow(nursery)
+        self._changes.begin()
 
     @property
     def transceivers(self) -> Sequence[SupervisedWorker]:
@@ -206,6 +216,10 @@ class Supervisor:
     def drain(self) -> Drain | None:
         """The drain that is in force."""
         return self._estate.drain
+
+    def refuse_at_end(self) -> None:
+        """Refuse what is of no use to a service that stops. Raises OperatorError."""
+        self._changes.refuse_at_end()
 
     async def set_drain(self, drain: Drain | None) -> None:
         """Have all transceivers, and those that come, take new sessions or none."""
@@ -273,26 +287,28 @@ class Supervisor:
     ) -> None:
         with trio.open_signal_receiver(*SIGNALS) as signals:
             task_status.started()
-            async for number in signals:
-                if number in (signal.SIGHUP, signal.SIGUSR2):
-                    if not self._stop_asked.is_set():
-                        verb = self.reload if number == signal.SIGHUP else self.upgrade
-                        nursery.start_soon(_try, verb)
-                elif self._stop_asked.is_set():
-                    logger.info("asked again to stop: ending at once")
-                    for one in self._transceivers.everybody:
-                        await one.stop(0.0)
-                else:
-                    logger.info("%s: stopping", signal.Signals(number).name)
-                    self._stop_asked.set()
+            reloads, upgrades = _follow(self.reload, nursery), _follow(self.upgrade, nursery)
+            with taking_signals():
+                async for number in signals:
+                    if number in (signal.SIGHUP, signal.SIGUSR2):
+                        with contextlib.suppress(trio.WouldBlock):  # what waits will do for both
+                            (reloads if number == signal.SIGHUP else upgrades).send_nowait(None)
+                    elif self._stop_asked.is_set():
+                        logger.info("asked again to stop: ending at once")
+                        await self._transceivers.hurry()
+                    else:
+                        logger.info("%s: stopping", signal.Signals(number).name)
+                        self._stop_asked.set()
 
     async def _stop(self) -> None:
-        """End transceivers, then relays, each within its time."""
+        """End transceivers, then relays, each within its time. Relays are kept alive until then."""
+        await self._changes.end()
         grace = self._estate.config.supervisor.drain_limit
         self._manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int((grace + 3 * STOP_TIME) * 1e6))
         sessions = sum(one.sessions for one in self._transceivers.everybody)
         if sessions:
             logger.info("waiting up to %g s for %d sessions to end", grace, sessions)
+        self._transceivers.note_stopping()
         self._estate.sockets.close_listeners()
         await self._transceivers.stop(grace)
         await self._registration.withdraw()
@@ -315,7 +331,16 @@ def _open_metrics_listeners(config: Config, handover: Handover | None) -> list[s
         return []
 
 
-async def _try(verb: Callable[[], Awaitable[str]]) -> None:
-    """Do what a signal has asked for. Whoever sent it reads the log."""
-    with contextlib.suppress(OperatorError):
-        await verb()
+def _follow(
+    verb: Callable[[], Awaitable[str]], nursery: trio.Nursery
+) -> trio.MemorySendChannel[None]:
+    """Return what to tell when a signal asks for something. Whoever sent it reads the log."""
+    asking, asked = trio.open_memory_channel[None](1)
+
+    async def follow() -> None:
+        async for _ in asked:
+            with contextlib.suppress(OperatorError):
+                await verb()
+
+    nursery.start_soon(follow)
+    return asking

@@ -187,8 +187,10 @@ class Quotas:
         spent: float
         as_of: float
         spent, as_of = _BUCKET.unpack_from(self._table.memory, at + DIGEST_BYTES)
-        elapsed = max(0.0, now - as_of)  # the clock may have been set back
-        return max(0.0, spent - elapsed * limit / MINUTE)
+        if as_of > now:  # the clock was set back: the bucket empties from now on
+            _BUCKET.pack_into(self._table.memory, at + DIGEST_BYTES, spent, now)
+            return spent
+        return max(0.0, spent - (now - as_of) * limit / MINUTE)
 
     def _last_used(self, at: int) -> float:
         as_of: float = _BUCKET.unpack_from(self._table.memory, at + DIGEST_BYTES)[1]

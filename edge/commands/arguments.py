@@ -12,6 +12,7 @@ from typing import TypeAlias
 from edge.commands.places import SYSTEM_CONFIG
 
 SHELLS = ("bash", "zsh", "tcsh")
+SESSION_ID_MAX = 128
 LIMIT_DEFAULT, LIMIT_MAX = 100, 5000
 INTERVAL_DEFAULT, INTERVAL_MIN, INTERVAL_MAX = 1.0, 0.2, 30.0
 
@@ -22,6 +23,7 @@ EXIT_STATUSES = {
     66: "a file that was named is not there",
     69: "edge is not running",
     70: "a fault of edge itself",
+    74: "standard output cannot be written; an order that was given is carried out",
     75: "no answer in time, or not possible now: try again",
     76: "what answers is of another version",
     77: "no permission to use the control socket",
@@ -47,6 +49,11 @@ def _add_service_commands(commands: _Commands) -> None:
     run = commands.add_parser("run", help="run the appliance until it is told to stop")
     run.add_argument("--config", metavar="FILE", type=Path, help=_lookup())
     check = commands.add_parser("check-config", help="say what is wrong with a configuration file")
+    check.add_argument(
+        "--program",
+        action="store_true",
+        help="see whether this version of edge can run, too: an upgrade asks before it begins",
+    )
     check.add_argument("config", metavar="FILE", type=Path, nargs="?", help=_lookup())
 
 
@@ -124,7 +131,23 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 
 def _add_session(command: argparse.ArgumentParser) -> None:
-    command.add_argument("session", metavar="ID", help="the session's id: edge sessions lists them")
+    command.add_argument(
+        "session",
+        metavar="ID",
+        type=_session_id,
+        help="the session's id: edge sessions lists them",
+    )
+
+
+def _session_id(text: str) -> str:
+    """The type of an argument: what may be a session's id."""
+    if not 1 <= len(text) <= SESSION_ID_MAX:
+        raise argparse.ArgumentTypeError(f"not an id: it has 1 to {SESSION_ID_MAX} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise argparse.ArgumentTypeError("not an id: not UTF-8 text") from exc
+    return text
 
 
 def _lookup() -> str:

@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping
 
 import shtab
 
 from edge.commands.arguments import make_parser
+from edge.commands.output import say
 
 FILES = frozenset({"FILE", "PATH"})
 """Metavariables of arguments that are files."""
@@ -16,7 +16,7 @@ FILES = frozenset({"FILE", "PATH"})
 def completion(arguments: argparse.Namespace, _environment: Mapping[str, str]) -> int:
     parser = make_parser()
     _mark_files(parser)
-    sys.stdout.write(shtab.complete(parser, arguments.shell))
+    say(shtab.complete(parser, arguments.shell))
     return os.EX_OK
 
 

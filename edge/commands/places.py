@@ -12,6 +12,8 @@ from edge.errors import ConfigError
 SYSTEM_CONFIG = Path("/etc/edge/edge.toml")
 SYSTEM_RUNTIME = Path("/run/edge")
 """systemd's for the service (``RuntimeDirectory=``)."""
+SYSTEM_STATE = Path("/var/lib/edge")
+"""The same (``StateDirectory=``)."""
 BUILT_IN = "built-in defaults"
 CONTROL_SOCKET_NAME = "control.sock"
 
@@ -74,6 +76,22 @@ def state_directory(config: Config, environment: Mapping[str, str]) -> Path:
     if home.startswith("/"):
         return Path(home, ".local", "state", "edge")
     raise ConfigError("supervisor.state_directory: not set, and neither is $HOME: no place for it")
+
+
+def state_directories(found: Found, environment: Mapping[str, str]) -> list[Path]:
+    """Return where a command looks for what this host's appliance keeps, in this order.
+
+    The service has a directory of its own, and whoever is logged in has not its environment.
+    """
+    configured = found.config.supervisor.state_directory is not None
+    if configured or environment.get("STATE_DIRECTORY"):
+        return [state_directory(found.config, environment)]
+    own: list[Path] = []
+    with suppress(ConfigError):
+        own.append(state_directory(found.config, environment))
+    if found.source == str(SYSTEM_CONFIG):
+        return [SYSTEM_STATE, *own]
+    return [*own, SYSTEM_STATE]
 
 
 def control_socket(config: Config, environment: Mapping[str, str]) -> Path:

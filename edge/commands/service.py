@@ -7,18 +7,29 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 from edge import __version__, logs
-from edge.commands.places import control_socket, find_configuration, state_directory
+from edge.commands.files import check_files
+from edge.commands.output import say
+from edge.commands.places import (
+    control_socket,
+    find_configuration,
+    state_directories,
+    state_directory,
+)
 from edge.config import Config
 from edge.errors import BootError, UfragError
-from edge.keys import KeySet, load_secret, obtain_keys
+from edge.keys import KeySet, find_keys, load_secret, obtain_keys
 from edge.routing.ufrag import UfragOpener
 from edge.sdnotify import ServiceManager
 from edge.supervision.handover import VARIABLE, Successor, take_handover
+from edge.supervision.signals import holding_signals
 
 STDERR = 2
+PROGRAM = ("edge.supervisor", "edge.relay", "edge.transceiver.worker")
+"""With what they import, all that the service runs."""
 _FOR_US_ALONE = frozenset({"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", VARIABLE})
 """Variables about descriptors that have found their way."""
 
@@ -26,6 +37,11 @@ logger = logging.getLogger(__name__)
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    with holding_signals():
+        return _run(arguments, environment)
+
+
+def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     found = find_configuration(arguments.config, environment)
     config = found.config
     journal = logs.is_journal(environment.get("JOURNAL_STREAM"), STDERR)
@@ -40,6 +56,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
     def load() -> tuple[Config, KeySet]:
         again = find_configuration(arguments.config, environment).config
+        check_files(again)
         again = again.with_key_files(load_secret)
         in_fleet = again.fleet.host is not None
         return again, obtain_keys(again.keys, directory, os.urandom, in_fleet=in_fleet)
@@ -67,7 +84,7 @@ def _successor(arguments: argparse.Namespace, environment: Mapping[str, str]) ->
     ours = {key: value for key, value in environment.items() if key not in _FOR_US_ALONE}
     return Successor(
         command=(*program, *sys.argv[1:]),
-        check=(*program, "check-config", *named),
+        check=(*program, "check-config", "--program", *named),
         version=(*program, "version"),
         environment=ours,
     )
@@ -75,13 +92,17 @@ def _successor(arguments: argparse.Namespace, environment: Mapping[str, str]) ->
 
 def check_config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     found = find_configuration(arguments.config, environment)
-    sys.stdout.write(f"{found.source}: good: {_describe(found.config)}\n")
+    check_files(found.config)
+    if arguments.program and (fault := _program_fault()):
+        sys.stderr.write(f"edge {__version__} cannot run: {fault}\n")
+        return os.EX_SOFTWARE
+    say(f"{found.source}: good: {_describe(found.config)}\n")
     return os.EX_OK
 
 
 def inspect_ufrag(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    config = find_configuration(arguments.config, environment).config
-    keys = obtain_keys(config.keys, state_directory(config, environment), os.urandom)
+    found = find_configuration(arguments.config, environment)
+    keys = find_keys(found.config.keys, state_directories(found, environment))
     token = arguments.token.partition(":")[0]
     try:
         routed = UfragOpener(keys.routing).open(token)
@@ -90,7 +111,7 @@ def inspect_ufrag(arguments: argparse.Namespace, environment: Mapping[str, str])
         return os.EX_DATAERR
     issued_at = datetime.fromtimestamp(routed.issued_at, UTC)
     age = datetime.now(UTC) - issued_at
-    sys.stdout.write(
+    say(
         f"key          {routed.key_id}\n"
         f"cluster      {routed.cluster}\n"
         f"transceiver  {routed.transceiver}\n"
@@ -100,8 +121,18 @@ def inspect_ufrag(arguments: argparse.Namespace, environment: Mapping[str, str])
 
 
 def version(_arguments: argparse.Namespace, _environment: Mapping[str, str]) -> int:
-    sys.stdout.write(f"edge {__version__}\n")
+    say(f"edge {__version__}\n")
     return os.EX_OK
+
+
+def _program_fault() -> str | None:
+    """Import what the service's processes do; return what is wrong with it, if anything is."""
+    for name in PROGRAM:
+        try:
+            import_module(name)
+        except Exception as exc:  # noqa: BLE001 - whatever a program raises that is not whole
+            return f"{name}: {type(exc).__name__}: {exc}"
+    return None
 
 
 def _describe(config: Config) -> str:

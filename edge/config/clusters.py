@@ -166,6 +166,7 @@ def fleet_problems(sites: Sites, clusters: Clusters, hosts: Hosts) -> Iterator[P
     for name, first in _repeated(addresses):
         text = f'{addresses[name]} is already the address of host "{first}"'
         yield Problem(("hosts", name, "internal"), text)
+    yield from _mixed_versions(addresses)
 
 
 def here_problems(
@@ -242,6 +243,20 @@ def fleet_key_problems(keys: Sequence[InlineFleetKey]) -> Iterator[Problem]:
 def _covers(listen: ListenAddress, address: IpAddress) -> bool:
     own = ip_address(address)
     return listen.ip == own or (listen.ip.is_unspecified and listen.ip.version == own.version)
+
+
+def _mixed_versions(addresses: Mapping[FleetName, IpAddress]) -> Iterator[Problem]:
+    """Name the first host whose address has another IP version than that of the first host."""
+    versions = {name: ip_address(address).version for name, address in addresses.items()}
+    for name, version in versions.items():
+        first, its_version = next(iter(versions.items()))
+        if version != its_version:
+            text = (
+                f'{addresses[name]} is IPv{version} and the address of host "{first}" is '
+                f"IPv{its_version}: they cannot reach each other"
+            )
+            yield Problem(("hosts", name, "internal"), text)
+            return
 
 
 def _repeated(values: Mapping[FleetName, object]) -> Iterator[tuple[FleetName, FleetName]]:

@@ -9,11 +9,13 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from edge.config.table import Problem, Table
-from edge.config.values import AbsolutePath, Secret
+from edge.config.values import AbsolutePath, IpAddress, Secret
 
 RedisTimeout = Annotated[float, Meta(ge=0.05, le=60)]
 _PORT_MAX = 65_535
 _ADDRESSES_MAX = 16
+_HOST_NAME_MAX = 253
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 class RedisAddress(str):
@@ -38,7 +40,7 @@ class RedisAddress(str):
 
 
 class RedisName(str):
-    """A user, a master, a server name or a prefix: text that is sent as it is."""
+    """A user, a master or a prefix: text that is sent as it is."""
 
     __slots__ = ()
 
@@ -46,6 +48,23 @@ class RedisName(str):
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(r"[\x21-\x7e]{0,128}", text):
             raise ValueError("at most 128 printable ASCII characters without blanks")
+        return cls(text)
+
+
+class RedisServerName(str):
+    """What a certificate has to name: a host's name or an address. Empty: what is connected to."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if ":" in text:
+            return cls(IpAddress.parse(text))
+        labels = text.split(".") if text else []
+        if len(text) > _HOST_NAME_MAX or not all(map(_LABEL.fullmatch, labels)):
+            raise ValueError(
+                f'{text!r} is not like "redis.example.com", "192.0.2.1" or "2001:db8::1"'
+            )
         return cls(text)
 
 
@@ -58,7 +77,7 @@ class RedisConfig(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sentinel_password: Secret | None = None
     tls: bool = False
     ca_file: AbsolutePath | None = None
-    server_name: RedisName | None = None
+    server_name: RedisServerName | None = None
     database: Annotated[int, Meta(ge=0, le=65_535)] = 0
     prefix: RedisName = RedisName("edge:")
     flow_lifetime: Annotated[float, Meta(ge=60, le=3600)] = 300.0

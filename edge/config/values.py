@@ -10,6 +10,8 @@ from attrs import field, frozen
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<v4>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _PORT_MAX = 65535
 
+_BROADCAST = IPv4Address("255.255.255.255")
+
 
 class IpAddress(str):
     """A numeric IPv4 or IPv6 address in its canonical text form, without zone, never v4-mapped."""
@@ -29,6 +31,8 @@ class IpAddress(str):
                 raise ValueError(f"{text!r} is IPv4 in disguise; write {address.ipv4_mapped}")
         if address.is_multicast:
             raise ValueError(f"{text!r} is a multicast address")
+        if address == _BROADCAST:
+            raise ValueError(f"{text!r} is the broadcast address")
         return cls(address)
 
 

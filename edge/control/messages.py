@@ -165,7 +165,7 @@ class Ready(Struct, frozen=True, tag="ready"):
 
 
 class BootFailed(Struct, frozen=True, tag="boot-failed"):
-    """The worker cannot start and a restart would not help."""
+    """The worker cannot start as things are."""
 
     message: str
 

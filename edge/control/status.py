@@ -48,6 +48,10 @@ class RegistrationStatus(Struct, frozen=True, kw_only=True):
     """How often the host has written its entry."""
     refused: str
     """Why it could not the last time; empty if it could."""
+    contested: int = 0
+    """How often another host was found registered under this one's number."""
+    rival: str = ""
+    """That host's address; empty if the last look found none."""
 
 
 class ClusterStatus(Struct, frozen=True, kw_only=True):

@@ -6,8 +6,12 @@ moved to it, or it has just been started) asks for it once and keeps the packets
 milliseconds. What the answer makes is a tentative flow, like a check's: only the transceiver
 confirms flows.
 
-Nothing here is needed for a call: the client's next check brings all of it back. So nothing here
-waits, and what cannot be done at once is counted and left.
+Values may be anybody's, so no more of one is read than a flow's has. The hosts are read over a
+connection of their own: what lies there costs no question about a flow.
+
+Nothing here is needed for a call: the client's next check brings all of it back. So nobody here
+waits for Redis, and what cannot be done at once is counted and left, but for flows beyond what may
+be written at once: a number of those is kept, and written by and by.
 """
 
 import logging
@@ -16,13 +20,15 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import trio
+from attrs import define
 
 from edge.control.statistics import RedisCounts
 from edge.directory.bucket import TokenBucket
-from edge.directory.flow_entry import Owner, decode_flow, encode_flow, flow_subject
+from edge.directory.flow_entry import FLOW_BYTES, Owner, decode_flow, encode_flow, flow_subject
 from edge.directory.hosts import HostDirectory
 from edge.directory.reading import Register, read_hosts
 from edge.directory.settings import DirectorySettings
@@ -36,11 +42,28 @@ logger = logging.getLogger(__name__)
 
 WRITES_PER_SECOND: Final = 2_000
 WRITES_AT_ONCE: Final = 4_000
+OWED_MAX: Final = 65_536
+"""Flows that wait to be written."""
+OWED_PER_TURN: Final = 150
+OWED_PAUSE: Final = 0.1
+"""Between two turns: three quarters of all writes, the rest is for what happens meanwhile."""
 LOG_INTERVAL: Final = 10.0
 """Between two lines about refused writes."""
 
+_OF_THE_VALUE: Final = {"redis-wrong-type"}
+"""Refusals that say what stands there, not how Redis is."""
+
 Recall = Callable[[Flow, Owner, list[bytes]], None]
 """Takes what Redis knew: a flow's owner, and the packets that waited for it."""
+
+
+@define
+class _Question:
+    """A flow that is asked for, once under each key's name."""
+
+    flow: Flow
+    unanswered: int
+    is_open: bool = True
 
 
 class FlowCache:
@@ -66,11 +89,13 @@ class FlowCache:
         self._recall = recall
         self._register = register
         self._client = RedisClient(settings.redis)
+        self._hosts_client = RedisClient(settings.redis, "Redis for the hosts")
         self._signer = Signer.of(settings.secrets)
         self._hosts = HostDirectory(self._signer, settings.hosts_place)
         self._drops = drops
         self._unknown = UnknownFlows(drops)
         self._writes = TokenBucket(WRITES_PER_SECOND, WRITES_AT_ONCE)
+        self._owed: dict[Flow, tuple[Owner, str]] = {}  # and what to count it as
         self._turns = max(1, int(settings.flow_lifetime / 2 / generation))
         self._generation = 0
         self._connections_seen = 0
@@ -84,9 +109,11 @@ class FlowCache:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._client.run)
+                nursery.start_soon(self._pay)
                 if self._register is not None:
+                    nursery.start_soon(self._hosts_client.run)
                     place = self._settings.hosts_place
-                    await read_hosts(self._client, place, self._hosts, self._register)
+                    await read_hosts(self._hosts_client, place, self._hosts, self._register)
         except* Exception:
             logger.exception("the flow cache has failed: calls go on without it")
 
@@ -110,10 +137,11 @@ class FlowCache:
 
     def store(self, flow: Flow, owner: Owner) -> None:
         """Write a flow that has just been confirmed."""
-        self._events["flow-written"] += self._write_flow(flow, owner)
+        self._write_flow(flow, owner, "flow-written")
 
     def remove(self, flow: Flow) -> None:
         """A flow has ended."""
+        self._owed.pop(flow, None)
         self._unknown.miss(flow, time.monotonic())
         names = self._signer.names(self._subject(flow))
         place = self._settings.flows_place
@@ -134,7 +162,7 @@ class FlowCache:
         """A flow was used in the generation that has ended: write it again if it is its turn."""
         has_turn = zlib.crc32(flow[1]) % self._turns == self._generation % self._turns
         if has_turn or self._renews_all:
-            self._events["flow-renewed"] += self._write_flow(flow, owner)
+            self._write_flow(flow, owner, "flow-renewed")
 
     def end_generation(self) -> None:
         """All flows have been named."""
@@ -164,50 +192,79 @@ class FlowCache:
     def _ask(self, flow: Flow, now: float) -> Meeting:
         names = self._signer.names(self._subject(flow))
         place = self._settings.flows_place
-        answer = partial(self._take_answer, flow, names)
-        try:
-            self._client.submit(answer, "MGET", *(place + name for name in names))
-        except StoreError as exc:
-            self._events[exc.reason] += 1
-            self._unknown.answer(flow, now)
-            return Meeting.FULL
-        return Meeting.ASK
-
-    def _take_answer(self, flow: Flow, names: tuple[bytes, ...], reply: Reply) -> None:
-        now = time.monotonic()
-        packets = self._unknown.answer(flow, now)
-        if not isinstance(reply, list):
-            reason = reply.reason if isinstance(reply, StoreError) else "entry-malformed"
-            self._events[reason] += 1
-            self._drops["unknown-flow"] += len(packets)
-            return
-        owner = self._owner_in(names, reply)
-        if owner is None:
-            self._events["redis-miss"] += 1
-            self._drops["unknown-flow"] += len(packets)
-            self._unknown.miss(flow, now)
-            return
-        self._events["redis-hit"] += 1
-        self._recall(flow, owner, packets)
-
-    def _owner_in(self, names: tuple[bytes, ...], values: list[Reply]) -> Owner | None:
-        lifetime = self._settings.flow_lifetime
-        for name, value in zip(names, values, strict=False):
-            if value is None:
-                continue
+        question = _Question(flow, len(names))
+        for name in names:
+            take = partial(self._take_value, question, name)
             try:
-                return decode_flow(self._signer, name, value, lifetime, time.time())
+                self._client.submit(take, "GETRANGE", place + name, 0, FLOW_BYTES)
             except StoreError as exc:
                 self._events[exc.reason] += 1
+                self._unknown.answer(flow, now)
+                question.is_open = False
+                return Meeting.FULL
+        return Meeting.ASK
+
+    def _take_value(self, question: "_Question", name: bytes, reply: Reply) -> None:
+        """Take what stands under one of a flow's names; the first good value is the answer."""
+        question.unanswered -= 1
+        if not question.is_open:
+            return
+        if isinstance(reply, StoreError) and reply.reason not in _OF_THE_VALUE:
+            self._events[reply.reason] += 1
+            self._drops["unknown-flow"] += len(self._close(question))
+            return
+        owner = self._owner_in(name, reply)
+        if owner is not None:
+            self._events["redis-hit"] += 1
+            self._recall(question.flow, owner, self._close(question))
+        elif not question.unanswered:
+            self._events["redis-miss"] += 1
+            self._drops["unknown-flow"] += len(self._close(question))
+            self._unknown.miss(question.flow, time.monotonic())
+
+    def _close(self, question: "_Question") -> list[bytes]:
+        question.is_open = False
+        return self._unknown.answer(question.flow, time.monotonic())
+
+    def _owner_in(self, name: bytes, value: Reply) -> Owner | None:
+        if value == b"":
+            return None  # there is no such key
+        lifetime = self._settings.flow_lifetime
+        try:
+            if isinstance(value, StoreError):
+                raise value
+            return decode_flow(self._signer, name, value, lifetime, time.time())
+        except StoreError as exc:
+            self._events[exc.reason] += 1
         return None
 
     # Writing
 
-    def _write_flow(self, flow: Flow, owner: Owner) -> bool:
+    async def _pay(self) -> None:
+        """Write the flows that were too many, oldest first."""
+        while True:
+            await trio.sleep(OWED_PAUSE)
+            if self._owed and self._client.is_up:
+                for flow in list(islice(self._owed, OWED_PER_TURN)):
+                    self._write_flow(flow, *self._owed[flow])
+
+    def _write_flow(self, flow: Flow, owner: Owner, event: str) -> None:
+        """Write a flow and count it as ``event``, or keep it for later if there are too many."""
+        self._owed.pop(flow, None)
+        if not self._client.is_up:
+            self._events["write-redis-down"] += 1
+        elif self._writes.take(time.monotonic()):
+            self._events[event] += self._submit_flow(flow, owner)
+        elif len(self._owed) < OWED_MAX:
+            self._owed[flow] = owner, event
+        else:
+            self._events["write-limited"] += 1
+
+    def _submit_flow(self, flow: Flow, owner: Owner) -> bool:
         name = self._signer.names(self._subject(flow))[0]
         value = encode_flow(self._signer, name, owner, time.time())
         place, lifetime = self._settings.flows_place, int(self._settings.flow_lifetime)
-        return self._write("SET", place + name, value, "EX", lifetime)
+        return self._submit("SET", place + name, value, "EX", lifetime)
 
     def _write(self, *command: Argument) -> bool:
         """Send a write, if it can be sent at once; return whether it was."""
@@ -217,6 +274,10 @@ class FlowCache:
         if not self._writes.take(time.monotonic()):
             self._events["write-limited"] += 1
             return False
+        return self._submit(*command)
+
+    def _submit(self, *command: Argument) -> bool:
+        """Send a write; return whether that could be done."""
         try:
             self._client.submit(self._take_written, *command)
         except StoreError as exc:

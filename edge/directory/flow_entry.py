@@ -16,7 +16,7 @@ Body, big-endian:
 import struct
 from typing import NamedTuple
 
-from edge.directory.signing import Signer
+from edge.directory.signing import SIGNED_BYTES, Signer
 from edge.errors import StoreError
 
 CLOCK_SKEW = 5.0
@@ -24,6 +24,9 @@ CLOCK_SKEW = 5.0
 
 _BODY = struct.Struct(">BHHI")
 _VERSION = 1
+
+FLOW_BYTES = SIGNED_BYTES + _BODY.size
+"""Of a flow's value."""
 
 
 class Owner(NamedTuple):

@@ -17,13 +17,14 @@ Slot: number (1 byte), 1 if it takes no new sessions (1), sessions (4), sessions
 on-time ratio in half percents (1).
 """
 
+import re
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from attrs import frozen
 
-from edge.directory.signing import Signer
+from edge.directory.signing import SIGNED_BYTES, Signer
 from edge.errors import StoreError
 from edge.routing.numbers import SLOTS_MAX
 
@@ -33,6 +34,10 @@ _VERSION = 1
 _RATIO_UNITS = 200
 _COUNT_MAX = 0xFFFF_FFFF
 _PORT_MAX = 65_535
+_FIELD = re.compile(rb"\d{1,5}\.\d{1,3}")
+
+ENTRY_BYTES_MAX = SIGNED_BYTES + _HEAD.size + SLOTS_MAX * _SLOT.size
+"""Of a host's value."""
 
 
 class HostName(NamedTuple):
@@ -96,6 +101,11 @@ def encode_host(signer: Signer, place: bytes, entry: HostEntry) -> bytes:
     return signer.sign(place + entry.name.field, head + b"".join(slots))
 
 
+def names_a_host(field: object) -> TypeGuard[bytes]:
+    """Whether a host may be called so in Redis."""
+    return isinstance(field, bytes) and _FIELD.fullmatch(field) is not None
+
+
 def decode_host(signer: Signer, place: bytes, field: object, value: object) -> HostEntry:
     """Return the host that a field and its value describe. How old it is, the caller judges.
 
@@ -103,8 +113,10 @@ def decode_host(signer: Signer, place: bytes, field: object, value: object) -> H
         StoreError: not a value of ours, or not for this field.
 
     """
-    if not (isinstance(field, bytes) and isinstance(value, bytes)):
+    if not (names_a_host(field) and isinstance(value, bytes)):
         raise StoreError("entry-malformed")
+    if len(value) > ENTRY_BYTES_MAX:
+        raise StoreError("entry-too-long")
     body = signer.open(place + field, value)
     if len(body) < _HEAD.size or body[0] != _VERSION:
         raise StoreError("entry-malformed")

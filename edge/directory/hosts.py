@@ -28,6 +28,10 @@ class HostDirectory:
     def __len__(self) -> int:
         return len(self._hosts)
 
+    def fields(self) -> list[bytes]:
+        """Return what the known hosts are called in Redis."""
+        return [name.field for name in self._hosts]
+
     def note(self, field: object, value: object, now: float) -> None:
         """Take one entry, if it is a member's, fresh, and not older than what is known."""
         try:
@@ -35,22 +39,25 @@ class HostDirectory:
         except StoreError as exc:
             self.drops[exc.reason] += 1
             return
-        if not -CLOCK_SKEW <= now - entry.written_at <= ENTRY_TIME + CLOCK_SKEW:
+        if not is_fresh(entry, now):
             self.drops["entry-stale"] += 1
             return
         known = self._hosts.get(entry.name)
         if known is None and len(self._hosts) >= HOSTS_MAX:
             self.drops["entry-too-many"] += 1
             return
-        if known is not None and known.written_at > entry.written_at:
+        if known is not None and entry.written_at < known.written_at <= now + CLOCK_SKEW:
             self.drops["entry-stale"] += 1
             return
         self._hosts[entry.name] = entry
 
     def prune(self, now: float) -> None:
-        """After all entries were read: forget hosts that do not renew theirs."""
+        """After all entries were read: forget hosts that do not renew theirs.
+
+        What is from the future was taken while the clock was ahead, and is not renewed either.
+        """
         for name, entry in list(self._hosts.items()):
-            if now - entry.written_at > ENTRY_TIME + CLOCK_SKEW:
+            if not is_fresh(entry, now):
                 del self._hosts[name]
 
     def places(self) -> dict[tuple[int, int], tuple[str, int]]:
@@ -63,3 +70,8 @@ class HostDirectory:
             for name, entry in self._hosts.items()
             for each in entry.slots
         }
+
+
+def is_fresh(entry: HostEntry, now: float) -> bool:
+    """Whether a host that is there may have written it."""
+    return -CLOCK_SKEW <= now - entry.written_at <= ENTRY_TIME + CLOCK_SKEW

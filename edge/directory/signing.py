@@ -20,6 +20,8 @@ from edge.errors import StoreError
 TAG_BYTES = 16
 NAME_BYTES = 16
 KEY_BYTES = 32
+SIGNED_BYTES = 1 + TAG_BYTES
+"""What a value has beside its body."""
 
 _TAG = b"edge tag"
 _NAME = b"edgename"

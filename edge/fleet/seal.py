@@ -7,7 +7,8 @@ A sealed frame is one UDP datagram:
 | 0 | 0xE2: magic and format version |
 | 1 | id of the fleet key |
 | 2..7 | the entrance, see ``entrance_id``; 0 in notices and on the way back |
-| 8..15 | sequence: unix time in microseconds, little-endian |
+| 8..14 | time: unix, in microseconds, little-endian |
+| 15 | era |
 | 16.. | a batch frame |
 | last 16 | tag: BLAKE2s, keyed, over both ends' addresses and ports and everything before |
 
@@ -18,15 +19,23 @@ What the tag prevents: frames of anybody who does not have the key, and frames t
 another host or worker, or that come from another place than the one that made them. Hosts must
 therefore see each other's packets without address translation.
 
-What the sequence prevents: it grows strictly per sender and destination, also over a restart of the
-sender, and a receiver takes none twice. One that comes late is taken if it is still among the last
-``WINDOW`` ones. Only sequences within ``FRESH`` seconds of the receiver's clock are taken at all,
+Era and time are the sequence. What it prevents: a receiver takes none twice. In one era the time
+grows strictly per sender and destination; one that comes late is taken if it is still among the
+last ``WINDOW`` ones. Only times within ``FRESH`` seconds of the receiver's clock are taken at all,
 so clocks have to agree that well.
 
-What is not prevented: a receiver that has just been started has forgotten what it took before. A
-frame that somebody copied less than ``FRESH`` seconds ago can be played to it once. What is in it
-is protected against that by itself: SRTP, DTLS and STUN transactions are taken once. Nothing is
-encrypted here that clients' packets do not encrypt themselves.
+What eras are for: a clock that was ahead, and is put right, must not keep a sender out for as long
+as it was ahead. A sender begins with an era drawn at random. If its clock goes back, by up to
+``COUNTS_ON`` seconds it goes on counting from the last time it used; by more it begins the next
+era, at the time that it is. For a receiver each era of a sender is a sequence of its own, so it
+does not matter if it has taken frames from a time that is yet to come, because its own clock was
+wrong, too. It forgets none of that: when their time comes, these frames are still not taken again.
+
+What is not prevented: a receiver that has just been started, or one with more than ``SENDERS_MAX``
+senders, has forgotten what it took before. A frame that somebody copied less than ``FRESH`` seconds
+ago, by the receiver's clock, can be played to it once. What is in it is protected against that by
+itself: SRTP, DTLS and STUN transactions are taken once. Nothing is encrypted here that clients'
+packets do not encrypt themselves.
 """
 
 import hmac
@@ -49,7 +58,11 @@ SEALED_BYTES_MAX = 1_372
 the 1,420 bytes that WireGuard carries by default."""
 FRESH = 5.0
 """Seconds by which a frame's time may differ from the receiver's."""
+COUNTS_ON = FRESH / 2
+"""Seconds that a sender's times may be ahead of its clock. The rest of ``FRESH`` is for clocks that
+differ."""
 WINDOW = 256
+ERAS = 256
 SENDERS_MAX = 16_384
 """Senders whose sequences one receiver remembers. Those that are not fresh make room."""
 ENTRANCE_BYTES = 6
@@ -62,6 +75,9 @@ _PERSON = b"frame"
 """Keeps the tags of frames apart from whatever else the fleet's keys are for."""
 _MICROSECONDS = 1_000_000
 _FRESH_US = int(FRESH * _MICROSECONDS)
+_COUNTS_ON_US = int(COUNTS_ON * _MICROSECONDS)
+_ERA_SHIFT = 56
+_TIME_MASK = (1 << _ERA_SHIFT) - 1
 
 
 def entrance_id(host: str, port: int, transport: str = "udp") -> bytes:
@@ -88,19 +104,30 @@ class KeyRing:
 
 
 class FrameSealer:
-    """Seals the frames of one sender to one destination."""
+    """Seals the frames of one sender to one destination.
 
-    def __init__(self, ring: KeyRing, here: Place, there: Place) -> None:
+    ``era``: the first one, below ``ERAS``. Whoever seals from a place after another has another.
+    """
+
+    def __init__(self, ring: KeyRing, here: Place, there: Place, *, era: int = 0) -> None:
         self._ring = ring
         self._ends = _ends(here, there)
-        self._sequence = 0
+        self._era = era
+        self._time = 0
         self._use(ring.first)
 
     def seal(self, entrance: bytes, frame: Sequence[bytes | memoryview], unix_now: float) -> bytes:
         """Return the datagram for a frame given in pieces."""
         if self._key is not self._ring.first:
             self._use(self._ring.first)
-        self._sequence = sequence = max(self._sequence + 1, int(unix_now * _MICROSECONDS))
+        now = int(unix_now * _MICROSECONDS)
+        if now > self._time:
+            self._time = now
+        elif self._time - now <= _COUNTS_ON_US:
+            self._time += 1
+        else:
+            self._era, self._time = (self._era + 1) % ERAS, now
+        sequence = self._era << _ERA_SHIFT | self._time
         head = HEADER.pack(MAGIC, self._key.id, entrance, sequence)
         sealed = b"".join((head, *frame))
         tag = self._tag.copy()
@@ -119,30 +146,58 @@ class Opened(NamedTuple):
     frame: memoryview
 
 
-class _Sender:
-    """What is known of one sender: the sequences that were taken, and how its tags begin."""
+class _Era:
+    """The times that were taken of one era of a sender."""
+
+    __slots__ = ("_floor", "_order", "_taken", "highest")
 
     def __init__(self) -> None:
         self.highest = 0
-        self.tags: dict[int, tuple[FleetKey, blake2s]] = {}
-        """By key id."""
         self._floor = 0
-        """Sequences up to here have left the window."""
+        """Times up to here have left the window."""
         self._taken: set[int] = set()
         self._order: deque[int] = deque()
 
-    def take(self, sequence: int) -> bool:
-        """Note a sequence; return False if it was taken before, or may have been."""
-        if sequence <= self._floor or sequence in self._taken:
+    def take(self, time: int) -> bool:
+        """Note a time; return False if it was taken before, or may have been."""
+        if time <= self._floor or time in self._taken:
             return False
         if len(self._order) >= WINDOW:
             gone = self._order.popleft()
             self._taken.remove(gone)
             self._floor = max(self._floor, gone)
-        self._taken.add(sequence)
-        self._order.append(sequence)
-        self.highest = max(self.highest, sequence)
+        self._taken.add(time)
+        self._order.append(time)
+        self.highest = max(self.highest, time)
         return True
+
+    def fold(self) -> None:
+        """Remember the highest time alone: no earlier one will be taken."""
+        self._floor = self.highest
+        self._taken.clear()
+        self._order.clear()
+
+
+class _Sender:
+    """What is known of one sender: what was taken of each era, and how its tags begin."""
+
+    def __init__(self) -> None:
+        self.tags: dict[int, tuple[FleetKey, blake2s]] = {}
+        """By key id."""
+        self._eras: dict[int, _Era] = {}
+
+    @property
+    def highest(self) -> int:
+        return max((each.highest for each in self._eras.values()), default=0)
+
+    def take(self, era: int, time: int) -> bool:
+        """Note a sequence; return False if it was taken before, or may have been."""
+        known = self._eras.get(era)
+        if known is None:
+            for each in self._eras.values():
+                each.fold()
+            known = self._eras[era] = _Era()
+        return known.take(time)
 
 
 class FrameOpener:
@@ -177,11 +232,12 @@ class FrameOpener:
         if not hmac.compare_digest(tag.digest(), data[-TAG_BYTES:]):
             raise FrameError("frame-forged")
         now = int(unix_now * _MICROSECONDS)
-        if abs(now - sequence) > _FRESH_US:
+        era, time = sequence >> _ERA_SHIFT, sequence & _TIME_MASK
+        if abs(now - time) > _FRESH_US:
             raise FrameError("frame-stale")
         if sender is None:
             sender = self._admit(source, now)
-        if not sender.take(sequence):
+        if not sender.take(era, time):
             raise FrameError("frame-replayed")
         return Opened(entrance, data[HEADER.size : -TAG_BYTES])
 

@@ -61,11 +61,21 @@ class SecureEnd:
         self._incoming = bytearray()
         self._hello = _hello(ring.first.id, entropy(_NONCE_BYTES)) if calls else b""
         self._outgoing = bytearray(self._hello)
+        self._key = ring.first
         self._sealer: _Records | None = None
         self._opener: _Records | None = None
         self.established = False
         """Whether the other end has proved that it has the key."""
-        self.key_id = ring.first.id
+
+    @property
+    def key_in_force(self) -> bool:
+        """Whether the ring still has the connection's key. If not, the connection must end."""
+        return self._ring.find(self._key.id) == self._key
+
+    @property
+    def key_is_first(self) -> bool:
+        """Whether a connection that is called now gets the same key."""
+        return self._ring.first == self._key
 
     def next_bytes(self) -> bytes:
         """Return what is to be sent now for the connection itself; empty: nothing."""
@@ -111,9 +121,9 @@ class SecureEnd:
         del incoming[:_HELLO_BYTES]
         key_id = theirs[len(_MAGIC) + 1]
         key = self._ring.find(key_id)
-        if key is None or (self._calls and key_id != self.key_id):
+        if key is None or (self._calls and key_id != self._key.id):
             raise FleetError("unknown-key")
-        self.key_id = key_id
+        self._key = key
         if not self._calls:
             self._hello = _hello(key_id, self._entropy(_NONCE_BYTES))
             self._outgoing += self._hello

@@ -1,7 +1,9 @@
 """What transceivers tell a relay worker: whose clients have authenticated, and whose have gone.
 
 Those of this host send it to the worker's internal socket. Those of other hosts send it by the
-trunk, which opens it, and with it packets for their clients.
+trunk, which opens it, and with it packets for their clients. Packets go to who has a flow, so these
+transceivers confirm only who has sent them a check through here: nobody has this host send to
+strangers. Those of this host could anyway, so their word is enough.
 """
 
 import errno
@@ -63,9 +65,12 @@ class Notices:
         forwarder = self._forwarders[notice.socket]
         table = forwarder.flows
         if notice.kind == frames.CONFIRM:
+            elsewhere = owner >= FIRST_ELSEWHERE
             for row in notice.rows:
-                added = table.confirm(row.client, owner) is flows.Verdict.ADDED
-                if added and self._cache is not None:
+                verdict = table.confirm(row.client, owner, only_met=elsewhere)
+                if verdict is flows.Verdict.UNMET:
+                    self._drops["confirm-unknown-flow"] += 1
+                elif verdict is flows.Verdict.ADDED and self._cache is not None:
                     name = Owner(*self._owners.transceiver_of(owner))
                     self._cache.store((notice.socket, row.client), name)
         elif notice.kind == frames.RELEASE:

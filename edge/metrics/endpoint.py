@@ -19,7 +19,7 @@ from edge.metrics.collector import CONTENT_TYPE, encode_metrics
 from edge.metrics.workers import SERVING, name
 from edge.signal.exchange import RequestHead, Response
 from edge.signal.http import HttpConnection
-from edge.signal.intake import Turnstile
+from edge.signal.intake import Turnstile, serve_connections
 from edge.signal.settings import SignalSettings
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ async def serve_metrics(listeners: Sequence[socket.socket], snapshot: Snapshot) 
     if not listeners:
         return
     endpoint = _Endpoint(snapshot)
-    await trio.serve_listeners(
+    await serve_connections(
         endpoint.serve,
         [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in listeners],
     )

@@ -70,4 +70,10 @@ REGISTRATION: tuple[Figure[RegistrationStatus], ...] = (
         "How often the host has written its entry.",
         lambda told: told.written,
     ),
+    Figure(
+        "edge_registration_conflicts",
+        Kind.COUNTER,
+        "How often another host was found registered under this one's number.",
+        lambda told: told.contested,
+    ),
 )

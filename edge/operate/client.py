@@ -13,6 +13,8 @@ from edge.errors import EdgeError
 from edge.operate.protocol import (
     REPLY_BYTES_MAX,
     AskStatus,
+    OrderReload,
+    OrderUpgrade,
     RefusalCode,
     Refused,
     Reply,
@@ -33,6 +35,7 @@ _STATUSES = {
     RefusalCode.UNKNOWN_SESSION: os.EX_DATAERR,
     RefusalCode.TIMEOUT: os.EX_TEMPFAIL,
     RefusalCode.NOT_NOW: os.EX_TEMPFAIL,
+    RefusalCode.FAULT: os.EX_SOFTWARE,
 }
 
 
@@ -42,6 +45,10 @@ class ControlError(EdgeError):
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
         self.exit_status = exit_status
+
+
+class AwayError(ControlError):
+    """Nobody answers, or not now. It may be otherwise in a moment."""
 
 
 class Connection:
@@ -89,17 +96,20 @@ class Connection:
             line = self._next_line()
         except TimeoutError as exc:
             text = f"edge does not answer at {self.path}: no reply in time"
-            raise ControlError(text, os.EX_TEMPFAIL) from exc
+            if isinstance(request, OrderReload | OrderUpgrade):
+                text += "; it goes on with it, and its log says what comes of it"
+            raise AwayError(text, os.EX_TEMPFAIL) from exc
         except OSError as exc:
             text = f"the connection to {self.path} was lost: {exc.strerror or exc}"
-            raise ControlError(text, os.EX_UNAVAILABLE) from exc
+            raise AwayError(text, os.EX_UNAVAILABLE) from exc
         try:
             reply = decode_reply(line)
         except ValueError as exc:
             text = f"what answers at {self.path} is not this version of edge: {exc}"
             raise ControlError(text, os.EX_PROTOCOL) from exc
         if isinstance(reply, Refused):
-            raise ControlError(reply.message, _STATUSES[reply.code])
+            kind = AwayError if reply.code is RefusalCode.BUSY else ControlError
+            raise kind(reply.message, _STATUSES[reply.code])
         return reply
 
     def _connect(self, paths: Sequence[Path]) -> Path:
@@ -117,12 +127,12 @@ class Connection:
                 raise ControlError(text, os.EX_NOPERM) from exc
             except OSError as exc:
                 text = f"no appliance answers at {path}: {exc.strerror or exc}"
-                raise ControlError(text, os.EX_UNAVAILABLE) from exc
+                raise AwayError(text, os.EX_UNAVAILABLE) from exc
             return path
         path, what = paths[-1], "no control socket"
         if left_behind:
             path, what = left_behind[-1], "nobody listens"
-        raise ControlError(
+        raise AwayError(
             f"edge is not running: {what} at {path}; {_remedy(path)}", os.EX_UNAVAILABLE
         )
 

@@ -125,6 +125,8 @@ class RefusalCode(StrEnum):
     """A worker does not answer."""
     NOT_NOW = "not-now"
     """The appliance is in no state for it."""
+    FAULT = "fault"
+    """A defect of the appliance, which its log describes."""
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag_field="is", tag="refused"):
@@ -170,8 +172,10 @@ def decode_request(line: bytes) -> Request:
             text = f"this appliance speaks version {PROTOCOL_VERSION} of the control protocol"
             raise OperatorError(RefusalCode.VERSION, text)
         return _request.decode(line)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise OperatorError(RefusalCode.BAD_REQUEST, str(exc)) from exc
+    except RecursionError as exc:
+        raise OperatorError(RefusalCode.BAD_REQUEST, "it is nested too deep") from exc
 
 
 def decode_reply(line: bytes) -> Reply:
@@ -181,4 +185,7 @@ def decode_reply(line: bytes) -> Reply:
         ValueError: it is of another version of edge, or of something else.
 
     """
-    return _reply.decode(line)
+    try:
+        return _reply.decode(line)
+    except RecursionError as exc:
+        raise ValueError("it is nested too deep") from exc

@@ -42,4 +42,6 @@ def _registration(status: RegistrationStatus) -> str:
         return f"NO: {status.refused}"
     if status.state != "up":
         return f"NO: Redis is {status.state}"
+    if status.rival:
+        return f"BUT SO IS {status.rival}, as the same host: their lists of hosts differ"
     return f"as a host, {status.written} times"

@@ -1,7 +1,8 @@
 """The control socket: its listener, and who is connected to it.
 
 The supervisor's own loop answers. A client that sends nothing, reads nothing or says nonsense costs
-one of a few places for a bounded time, and nobody else waits for it.
+one of a few places for a bounded time, and nobody else waits for it. A defect in an answer ends
+that conversation, and nothing else: all calls hang on the supervisor.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from edge.operate.protocol import (
     decode_request,
     encode_line,
 )
+from edge.signal.intake import serve_connections
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +78,23 @@ async def serve_operators(listener: socket.socket, answer: Answer) -> None:
                         text = f"{CLIENTS_MAX} commands are connected already"
                         await _send(stream, Refused(code=RefusalCode.BUSY, message=text))
                     else:
-                        await _converse(stream, answer)
+                        await _attend(stream, answer)
         finally:
             clients -= 1
 
-    await trio.serve_listeners(
-        serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
-    )
+    await serve_connections(serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
+
+
+async def _attend(stream: trio.SocketStream, answer: Answer) -> None:
+    """Answer a client; if that fails for a reason of ours, tell it so."""
+    try:
+        await _converse(stream, answer)
+    except trio.BrokenResourceError:
+        raise
+    except Exception:
+        logger.exception("a request of a command has failed")
+        text = "a fault of edge itself: its log says which"
+        await _send(stream, Refused(code=RefusalCode.FAULT, message=text))
 
 
 async def _converse(stream: trio.SocketStream, answer: Answer) -> None:

@@ -11,9 +11,14 @@ from edge.operate.redis_text import redis_section
 Section = Callable[[Status], Iterator[str]]
 
 
-def render_status(status: Status) -> str:
-    """Return the status as text. Sections with nothing to say are left out."""
+def render_status(status: Status, installed: str | None = None) -> str:
+    """Return the status as text. Sections with nothing to say are left out.
+
+    ``installed`` is the version that an upgrade would go on as.
+    """
     sections = ["\n".join(section(status)) for section in SECTIONS]
+    if installed not in {None, status.version}:
+        sections.insert(1, f"INSTALLED  edge {installed}, which does not run yet: edge upgrade")
     return "\n\n".join(section for section in sections if section) + "\n"
 
 

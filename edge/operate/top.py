@@ -8,6 +8,8 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -40,6 +42,7 @@ def watch(look: Look, *, interval: float, once: bool) -> None:
 
     """
     console = Console()
+    draw = partial(picture_of, folds=not console.encoding.startswith("utf"))
     before, looked_at = look(), time.monotonic()
     if once or not console.is_terminal or console.is_dumb_terminal:
         time.sleep(interval)
@@ -62,11 +65,15 @@ def watch(look: Look, *, interval: float, once: bool) -> None:
             live.update(picture, refresh=True)
 
 
-def draw(rates: Rates, hint: str = "") -> RenderableType:
-    """Return the picture, with a hint at what can be done."""
-    parts: list[RenderableType] = [*_headlines(rates, hint), "", _workers(rates)]
+def picture_of(rates: Rates, hint: str = "", *, folds: bool) -> RenderableType:
+    """Return the picture, with a hint at what can be done.
+
+    What does not fit into a column ends with "…" there, or goes on below if it ``folds``: not every
+    terminal has that character.
+    """
+    parts: list[RenderableType] = [*_headlines(rates, hint), "", _workers(rates, folds=folds)]
     if rates.drops:
-        parts += ["", _drops(rates)]
+        parts += ["", _drops(rates, folds=folds)]
     return Group(*parts)
 
 
@@ -91,12 +98,12 @@ def _headlines(rates: Rates, hint: str) -> Iterator[RenderableType]:
         yield Text(f"draining: no new sessions{left}", style="bold yellow")
 
 
-def _workers(rates: Rates) -> Table:
+def _workers(rates: Rates, *, folds: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("worker", "state"):
-        table.add_column(name, no_wrap=True)
+        _add_column(table, name, "left", folds=folds)
     for name in ("died", "sessions", "on time", "late", "in", "out", "drops"):
-        table.add_column(name, justify="right", no_wrap=True)
+        _add_column(table, name, "right", folds=folds)
     for each in rates.workers:
         table.add_row(*_row(each))
     return table
@@ -122,10 +129,15 @@ def _lateness(bound: str | None) -> str:
     return f"<={bound} ms" if bound[0].isdigit() else bound
 
 
-def _drops(rates: Rates) -> Table:
+def _add_column(table: Table, name: str, justify: Literal["left", "right"], *, folds: bool) -> None:
+    overflow: Literal["fold", "ellipsis"] = "fold" if folds else "ellipsis"
+    table.add_column(name, justify=justify, no_wrap=not folds, overflow=overflow)
+
+
+def _drops(rates: Rates, *, folds: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("dropped packets, by reason", no_wrap=True)
-    table.add_column("", justify="right")
+    _add_column(table, "dropped packets, by reason", "left", folds=folds)
+    _add_column(table, "", "right", folds=folds)
     ranking = sorted(rates.drops.items(), key=lambda item: -item[1])
     for reason, rate in ranking[:DROPS_SHOWN]:
         table.add_row(reason, _rate(rate))

@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Final
 
@@ -56,8 +56,10 @@ class ClientStatistics:
 class RedisClient:
     """One connection, and the commands on it."""
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: RedisSettings, title: str = "Redis") -> None:
+        """``title``: what log lines call it, if the process has several."""
         self._settings = settings
+        self._title = title
         self._connector = Connector(settings)
         self._pipeline: Pipeline | None = None
         self._work = trio.Event()
@@ -97,18 +99,32 @@ class RedisClient:
             StoreError: there is none, or it is an error.
 
         """
+        (reply,) = await self.call_all([arguments])
+        return reply
+
+    async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
+        """Send commands at once and return their replies, in order.
+
+        Raises:
+            StoreError: one has no reply, or an error.
+
+        """
         answered = trio.Event()
         replies: list[Reply] = []
 
         def take(reply: Reply) -> None:
             replies.append(reply)
-            answered.set()
+            if len(replies) == len(commands):
+                answered.set()
 
-        self.submit(take, *arguments)
-        await answered.wait()
-        if isinstance(replies[0], StoreError):
-            raise replies[0]
-        return replies[0]
+        for command in commands:
+            self.submit(take, *command)
+        if commands:
+            await answered.wait()
+        for reply in replies:
+            if isinstance(reply, StoreError):
+                raise reply
+        return replies
 
     async def run(self) -> None:
         """Stay connected, until cancelled."""
@@ -185,13 +201,14 @@ class RedisClient:
 
     def _tell_up(self) -> None:
         if self._told_down or self._connected == 1:
-            logger.info("Redis at %s: connected", self._server)
+            logger.info("%s at %s: connected", self._title, self._server)
         self._told_down = False
 
     def _tell_down(self, failure: StoreError) -> None:
         now = time.monotonic()
         if not self._told_down and now - self._told_at >= LOG_INTERVAL:
-            logger.warning("Redis: %s: calls go on without (%s)", failure, failure.reason)
+            text = "%s: %s: calls go on without (%s)"
+            logger.warning(text, self._title, failure, failure.reason)
             self._told_at, self._told_down = now, True
 
 

@@ -90,12 +90,15 @@ class Connector:
     async def _secure(self, stream: trio.abc.Stream, tls: RedisTls, host: str) -> trio.abc.Stream:
         if self._tls is None:
             self._tls = await trio.to_thread.run_sync(_tls_context, tls.ca_file)
-        secured = trio.SSLStream(
-            stream,
-            self._tls,
-            server_hostname=tls.server_name or host,
-            https_compatible=True,  # servers just hang up, and what is cut off has no reply
-        )
+        try:
+            secured = trio.SSLStream(
+                stream,
+                self._tls,
+                server_hostname=tls.server_name or host,
+                https_compatible=True,  # servers just hang up, and what is cut off has no reply
+            )
+        except (ValueError, TypeError) as exc:  # a name from a Sentinel may be anything
+            raise StoreError("redis-untrusted", "not a name that a certificate can have") from exc
         try:
             await secured.do_handshake()
         except trio.BrokenResourceError as exc:
@@ -119,6 +122,9 @@ def _authentication(user: str | None, password: str | None) -> list[tuple[Argume
 async def _prepare(stream: trio.abc.Stream, commands: Sequence[tuple[Argument, ...]]) -> Reply:
     """Send commands at once; return the last one's reply. A ROLE has to be the master's.
 
+    What a server says of a refusal goes nowhere, as it may quote the password: Redis does, if it
+    does not know AUTH.
+
     Raises:
         StoreError: one failed.
 
@@ -135,7 +141,7 @@ async def _prepare(stream: trio.abc.Stream, commands: Sequence[tuple[Argument, .
         raise StoreError("redis-lost", "the connection broke") from exc
     for command, reply in zip(commands, replies, strict=False):
         if isinstance(reply, StoreError):
-            raise reply
+            raise StoreError(reply.reason, f"{command[0]!s} is refused")
         if command[0] == "ROLE" and not (isinstance(reply, list) and reply[:1] == [b"master"]):
             raise StoreError("redis-not-master")
     return replies[len(commands) - 1]

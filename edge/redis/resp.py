@@ -10,13 +10,11 @@ from typing import Any, Final, TypeAlias, cast
 import hiredis
 
 from edge.errors import StoreError
+from edge.redis.bounds import Bounds
 
 Reply: TypeAlias = "int | bytes | StoreError | Sequence[Reply] | None"
 """A simple string is bytes, like a bulk string."""
 Argument = bytes | str | int
-
-REPLY_BYTES_MAX: Final = 4_194_304
-"""Of one reply: what a server sends beyond it would stop the worker for too long."""
 
 _REASONS: Final = {
     "DENIED": "redis-denied",
@@ -45,27 +43,23 @@ class Replies:
         self._reader = hiredis.Reader(
             protocolError=_ProtocolError, replyError=_reply_error, notEnoughData=_MORE
         )
-        self._incomplete = 0
+        self._bounds = Bounds()
 
     def receive(self, data: bytes) -> list[Reply]:
         """Take bytes; return the replies that are complete now.
 
         Raises:
-            StoreError: what came is not RESP, or one reply is too long.
+            StoreError: what came is not RESP2, or one reply is too long.
 
         """
-        self._incomplete += len(data)
+        self._bounds.check(data)
         replies: list[Reply] = []
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _MORE:
                 replies.append(reply)
-                self._incomplete = 0
-        except (_ProtocolError, TypeError, ValueError, MemoryError) as exc:
-            # The latter ones: maps with odd keys, text that is none, arrays beyond all measure.
+        except _ProtocolError as exc:
             raise StoreError("redis-protocol", f"not a Redis server: {exc}") from exc
-        if self._incomplete > REPLY_BYTES_MAX:
-            raise StoreError("redis-reply-too-long")
         return replies
 
 

@@ -36,6 +36,8 @@ class Verdict(Enum):
     CONFLICT = "conflict"
     """Another owner's confirmed flow is in use at this address: refused."""
     FULL = "full"
+    UNMET = "unmet"
+    """No check for this owner has come from this address: refused."""
 
 
 @frozen
@@ -97,14 +99,20 @@ class FlowTable:
             self._tentative[client] = owner, self._generation
         return confirmed == owner
 
-    def confirm(self, client: bytes, owner: int) -> Verdict:
-        """``owner`` has authenticated a check from ``client``."""
+    def confirm(self, client: bytes, owner: int, *, only_met: bool = False) -> Verdict:
+        """``owner`` has authenticated a check from ``client``.
+
+        ``only_met``: do not take its word for it that there was a check; one must have made a flow
+        here.
+        """
         known = self._find_confirmed(client)
         if known == owner:
             return Verdict.KNOWN
         if known != UNKNOWN:
             self._conflicts += 1
             return Verdict.CONFLICT
+        if only_met and self._tentative.get(client, (UNKNOWN,))[0] != owner:
+            return Verdict.UNMET
         if len(self.current) + len(self._old) >= self._confirmed_max:
             self._full += 1
             return Verdict.FULL

@@ -5,7 +5,66 @@ close it costs a tenth of a millisecond or two, a request several. A hundred con
 something to say at the same moment would hold the loop for all that time together.
 """
 
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
 import trio
+
+logger = logging.getLogger(__name__)
+
+ACCEPT_PAUSE = 0.1
+"""How long nobody is accepted after an attempt has failed."""
+
+
+async def serve_connections(
+    serve: Callable[[trio.SocketStream], Awaitable[object]],
+    listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
+    *,
+    connections: trio.Nursery | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run ``serve`` for each connection, in a task of ``connections``, until cancelled.
+
+    A connection that fails ends alone. Accepting outlives every error of the system: no descriptors
+    left, a client that has gone already, a socket that somebody has shut down.
+    """
+    async with trio.open_nursery() as nursery:
+        for each in listeners:
+            nursery.start_soon(_accept, each, serve, connections or nursery)
+        task_status.started()
+
+
+async def _accept(
+    listener: trio.abc.Listener[trio.SocketStream],
+    serve: Callable[[trio.SocketStream], Awaitable[object]],
+    connections: trio.Nursery,
+) -> None:
+    fails = False
+    async with listener:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as exc:
+                if not fails:
+                    logger.warning("connections cannot be accepted: %s", exc)
+                fails = True
+                await trio.sleep(ACCEPT_PAUSE)
+                continue
+            fails = False
+            connections.start_soon(_serve, stream, serve)
+
+
+async def _serve(
+    stream: trio.SocketStream, serve: Callable[[trio.SocketStream], Awaitable[object]]
+) -> None:
+    try:
+        await serve(stream)
+    except* (OSError, trio.BrokenResourceError) as group:
+        logger.debug("a connection has ended: %r", group.exceptions)
+    except* Exception:
+        logger.exception("a connection has failed")
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 class Door(trio.abc.Listener[trio.SocketStream]):

@@ -24,7 +24,7 @@ from edge.signal.entry import Doorkeeper, Entry, websocket_credentials
 from edge.signal.exchange import RequestHead, Response, error_response, retry_after
 from edge.signal.host import SessionHost
 from edge.signal.http import HttpConnection, close_gently
-from edge.signal.intake import PacedListener, Turnstile
+from edge.signal.intake import PacedListener, Turnstile, serve_connections
 from edge.signal.occupancy import Occupancy
 from edge.signal.page import PageFile, page_response
 from edge.signal.settings import SignalSettings
@@ -47,7 +47,7 @@ async def serve_signaling(
     tls: TlsIdentity | None = None,
     visitors: Visitors | None = None,
     *,
-    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled.
 
@@ -63,10 +63,10 @@ async def serve_signaling(
     rate, burst = settings.accepts_per_second, settings.accepts_at_once
     async with trio.open_nursery() as connections:
         try:
-            await trio.serve_listeners(
+            await serve_connections(
                 server.serve,
                 [PacedListener(each, rate, burst) for each in listeners],
-                handler_nursery=connections,
+                connections=connections,
                 task_status=task_status,
             )
         finally:

@@ -35,7 +35,7 @@ ACCEPTS_PER_TURN = 16
 ACCEPT_PAUSE = 0.005
 """Seconds until the next turn when there are more: a flood of connections gets no further."""
 SHORTAGE_PAUSE = 1.0
-"""How long nobody is accepted when the system has no descriptors or memory left."""
+"""How long nobody is accepted when the system has no descriptors or memory left, or refuses."""
 SWEEP_INTERVAL = 0.5
 
 _V4 = encode_sockaddr("0.0.0.0", 0)[:2]  # noqa: S104 - how an IPv4 sockaddr begins
@@ -215,11 +215,14 @@ class Streams:
             except ConnectionAbortedError:
                 continue
             except OSError as exc:
-                if exc.errno not in _SHORTAGES:
-                    raise
-                self._refused["system-limit"] += 1
+                shortage = exc.errno in _SHORTAGES
+                self._refused["system-limit" if shortage else "not-acceptable"] += 1
                 return now + SHORTAGE_PAUSE
-            self._admit(tcp, _client(address), now)
+            try:
+                self._admit(tcp, _client(address), now)
+            except OSError:  # of its socket: the client has gone, or the system lacks something
+                self._refused["not-acceptable"] += 1
+                tcp.close()
         return now + ACCEPT_PAUSE
 
     def _may_check(self, connection: Connection, packet: bytes, now: float) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 import trio
 
 from edge.control import messages
-from edge.errors import BootError
+from edge.errors import BootError, TransientBootError
 from edge.supervision.estate import Estate
 from edge.supervision.worker import SupervisedWorker
 
@@ -32,6 +32,8 @@ class Crew(ABC):
         self.leaving: dict[SupervisedWorker, float] = {}
         """Those that have handed over, and when they will have ended at the latest (seconds on the
         system-wide monotonic clock)."""
+        self._kept: set[SupervisedWorker] = set()
+        """Those that have not ended, those in the hands of a change included."""
 
     @property
     def everybody(self) -> list[SupervisedWorker]:
@@ -45,12 +47,14 @@ class Crew(ABC):
         """Start the workers that there are, or go on with those that run."""
         self._nursery = nursery
         for one in self.everybody:
-            nursery.start_soon(one.keep)
+            self._start(one, nursery)
         for one in self.leaving:
             nursery.start_soon(self._see_end, one)
 
     async def launch(self, workers: Sequence[SupervisedWorker]) -> None:
         """Start workers and wait until all of them are ready.
+
+        If this is cancelled they are left to ``stop``, as nothing else is done then.
 
         Raises:
             BootError: they are not in time, or cannot start. None of them is left.
@@ -58,7 +62,7 @@ class Crew(ABC):
         """
         assert self._nursery is not None  # ``begin`` comes first
         for one in workers:
-            self._nursery.start_soon(one.keep)
+            self._start(one, self._nursery)
         try:
             await wait_ready(workers, self._estate.config.supervisor.boot_timeout)
         except BootError:
@@ -79,19 +83,41 @@ class Crew(ABC):
             for one in workers:
                 await one.ended.wait()
 
+    def note_stopping(self) -> None:
+        """Start none again that ends from now on. ``stop`` is going to follow."""
+        for one in self._kept:
+            one.note_stopping()
+
     async def stop(self, grace: float) -> None:
-        """End all workers within ``grace`` seconds."""
-        for one in self.everybody:
-            await one.stop(grace)
+        """End all workers within ``grace`` seconds. Those that never were ready have no calls."""
+        everybody = list(self._kept)
+        for one in everybody:
+            if not one.ready.is_set():
+                one.kill()
+        await gather([partial(one.stop, grace) for one in everybody if one.ready.is_set()])
         with trio.move_on_after(grace + STOP_TIME):
-            for one in self.everybody:
+            for one in everybody:
                 await one.ended.wait()
-        for one in self.everybody:
+        for one in everybody:
             await _make_end(one)
+
+    async def hurry(self) -> None:
+        """Have all that ``stop`` waits for end at once."""
+        await gather([partial(one.stop, 0.0) for one in self._kept])
 
     async def tell_all(self, order: Callable[[], messages.Order]) -> None:
         """Give an order to every worker, to all at the same time."""
         await gather([partial(one.tell, order()) for one in self.everybody])
+
+    def _start(self, worker: SupervisedWorker, nursery: trio.Nursery) -> None:
+        self._kept.add(worker)
+        nursery.start_soon(self._keep, worker)
+
+    async def _keep(self, worker: SupervisedWorker) -> None:
+        try:
+            await worker.keep()
+        finally:
+            self._kept.remove(worker)
 
     async def _see_end(self, worker: SupervisedWorker) -> None:
         with trio.move_on_after(self.leaving[worker] - time.monotonic() + STOP_TIME):
@@ -123,7 +149,7 @@ async def wait_ready(workers: Sequence[SupervisedWorker], limit: float) -> None:
                 raise one.failure
     late = ", ".join(one.name for one in workers if not one.ready.is_set())
     if late:
-        raise BootError(f"not ready in time: {late}")
+        raise TransientBootError(f"not ready in time: {late}")
 
 
 async def _make_end(worker: SupervisedWorker) -> None:

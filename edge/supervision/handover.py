@@ -10,7 +10,6 @@ reader does not know it ignores.
 """
 
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +20,9 @@ from attrs import field, frozen
 
 from edge.control.status import Drain, WorkerKind
 from edge.errors import BootError
+from edge.supervision.signals import hold_signals, take_signals
 
 VARIABLE = "EDGE_HANDOVER"
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
-"""Those that supervisors take. In between they wait."""
 
 _DOCUMENT_BYTES_MAX = 1 << 20
 
@@ -83,7 +81,7 @@ class Successor:
 
     command: tuple[str, ...]
     check: tuple[str, ...]
-    """Its command that tells whether it can use the configuration."""
+    """Its command that tells whether it can run, with this configuration."""
     version: tuple[str, ...]
     """Its command that tells what it is."""
     environment: Mapping[str, str] = field(factory=dict, repr=False)
@@ -97,7 +95,7 @@ class Successor:
         """
         memory = os.memfd_create("edge-handover", os.MFD_CLOEXEC)
         passed = handover.all_descriptors()
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        hold_signals()
         try:
             os.write(memory, msgspec.msgpack.encode(handover))
             for descriptor in passed:
@@ -131,11 +129,6 @@ def take_handover(environment: Mapping[str, str], process: int) -> Handover | No
         raise BootError("what the former supervisor left is for another process")
     _keep_to_ourselves(handover.all_descriptors())
     return handover
-
-
-def take_signals() -> None:
-    """Let signals in that have waited since the predecessor's end."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def children() -> list[int]:

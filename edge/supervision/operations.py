@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 PAGES_MAX = 1000
 """Of one worker's list: it has fewer, but it might never say so."""
+COLLECT_TIME = 5.0
+"""Seconds for all pages: the command waits."""
 
 
 class Plant(Protocol):
@@ -63,6 +65,9 @@ class Plant(Protocol):
 
     async def end_sessions(self) -> None:
         """End all sessions there are."""
+
+    def refuse_at_end(self) -> None:
+        """Refuse what is of no use to a service that stops. Raises OperatorError."""
 
     async def reload(self) -> str:
         """Ask for a reload; return what to tell. Raises OperatorError."""
@@ -90,8 +95,10 @@ class Operations:
             case OrderEnd(session=session):
                 return await self._end(session)
             case OrderDrain(deadline=deadline):
+                self._plant.refuse_at_end()
                 return await self._start_drain(deadline)
             case OrderUndrain():
+                self._plant.refuse_at_end()
                 return await self._stop_drain()
             case OrderReload():
                 return Agreed(message=await self._plant.reload())
@@ -135,8 +142,10 @@ class Operations:
         )
         await self._plant.set_drain(drain)
         self._drain_changed.set()
-        left = sum(one.sessions for one in self._plant.transceivers)
-        text = f"draining: no new sessions; {left} left"
+        lines, silent = await self._collect(self._workers(), math.inf)
+        text = f"draining: no new sessions; {len(lines)} left"
+        if silent:
+            text += f", and those of {', '.join(silent)}, which did not answer"
         return Agreed(
             message=text if deadline is None else f"{text}, to be ended in {deadline:g} s"
         )
@@ -150,8 +159,21 @@ class Operations:
 
     async def _list(self, limit: int) -> TheSessions:
         workers = self._workers()
+        lines, silent = await self._collect(workers, limit)
+        total = max(sum(one.sessions for one in workers), len(lines))
+        lines.sort(key=lambda line: -line.age)
+        return TheSessions(sessions=lines[:limit], total=total, silent=silent)
+
+    async def _collect(
+        self, workers: Sequence[SupervisedWorker], limit: float
+    ) -> tuple[list[SessionLine], list[str]]:
+        """Have each worker tell of its sessions, until there are ``limit`` of it, or a few more.
+
+        Return also the names of those that did not tell of all in time.
+        """
         lines: list[SessionLine] = []
         silent: list[str] = []
+        until = time.monotonic() + COLLECT_TIME
 
         async def collect(worker: SupervisedWorker) -> None:
             after, found = 0, 0
@@ -164,12 +186,13 @@ class Operations:
                 found += len(page.sessions)
                 if not page.sessions or found >= limit:
                     return
+                if time.monotonic() > until:
+                    silent.append(worker.name)
+                    return
                 after = page.last
 
         await _all_of(workers, collect)
-        total = max(sum(one.sessions for one in workers), len(lines))
-        lines.sort(key=lambda line: -line.age)
-        return TheSessions(sessions=lines[:limit], total=total, silent=sorted(silent))
+        return lines, sorted(silent)
 
     async def _describe(self, session: str) -> SessionDetails:
         found: list[SessionDetails] = []

@@ -7,6 +7,7 @@ connections of clients cannot change hands: the former worker stays as long as i
 ``supervisor.handover_limit`` at most, and has a number and an internal address of its own.
 """
 
+import trio
 from attrs import evolve
 
 from edge import relay
@@ -88,8 +89,9 @@ class Relays(Crew):
         new, old = self._make(number, evolve(settings, waits=True)), self.active[place]
         await self.launch([new])
         self.active[place] = new
-        await old.tell(messages.HandOver(self._estate.new_order()))
-        await new.change(settings, messages.TakeOver(self._estate.new_order()))
+        with trio.CancelScope(shield=True):  # in between nobody reads the clients' packets
+            await old.tell(messages.HandOver(self._estate.new_order()))
+            await new.change(settings, messages.TakeOver(self._estate.new_order()))
         await self.see_off([old], self._estate.config.supervisor.handover_limit)
 
     async def _add(self) -> None:

@@ -34,8 +34,8 @@ class Reload:
     relays: Relays
     transceivers: Transceivers
 
-    async def apply(self, config: Config, keys: KeySet) -> bool:
-        """Make what can be changed live so; return whether there was something.
+    async def apply(self, config: Config, keys: KeySet) -> str:
+        """Make what can be changed live so; return what came of it, and what cannot.
 
         Raises:
             ConfigError: what is to be changed and what stays do not fit together, or the new
@@ -80,7 +80,8 @@ class Reload:
             await self.relays.set_count(config.relay.workers)
             changed = True
         await self.transceivers.reload_files()
-        return changed
+        text = "done" if changed else "nothing to change"
+        return f"{text}; wait for a restart: {', '.join(waiting)}" if waiting else text
 
     def _probe(self) -> tuple[object, object]:
         """Return what workers would be given now; only good to compare."""

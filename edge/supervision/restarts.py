@@ -1,9 +1,11 @@
-"""When a worker that ended is started again, and when the service gives up.
+"""When a worker that ended is started again.
 
-A worker that reports that it cannot boot, or dies before it was ever ready, is not restarted during
-start-up: the configuration or the machine is wrong and the operator must hear of it. A worker that
-dies later has crashed. The first crash is repaired at once, because calls wait for it; further ones
-after a delay that doubles, until the worker has lived for a while again.
+A worker that reports that it cannot boot, or dies before it was ever ready, is not restarted: in
+the first case the configuration or the machine is wrong and the operator must hear of it; in the
+second the service ends and is itself started again. A worker that dies later has crashed. The first
+crash is repaired at once, because calls wait for it; further ones after a delay that doubles, until
+the worker has lived for a while again. A successor that cannot boot counts as one more crash: the
+other workers' calls are not the price of a file that is missing.
 """
 
 STABLE_AFTER = 30.0

@@ -16,7 +16,7 @@ from edge import logs, process
 from edge.control import messages
 from edge.control.statistics import TransceiverStatistics, WorkerStatistics
 from edge.control.status import WorkerKind, WorkerStatus
-from edge.errors import BootError
+from edge.errors import BootError, TransientBootError
 from edge.supervision.offspring import Offspring, Started
 from edge.supervision.restarts import RestartPolicy
 
@@ -98,27 +98,27 @@ class SupervisedWorker:
     async def keep(self) -> None:
         """Run the worker, again and again, until ``stop``.
 
-        One that cannot even start for the first time has ended, with a ``failure``.
-
-        Raises:
-            BootError: it cannot start any more, and trying again would not help.
-
+        One that cannot even start for the first time has ended, with a ``failure``. One that
+        cannot start any more is tried again, as what keeps it from it may be mended: the other
+        workers have calls.
         """
         while self._inherited is not None or not self._stop_asked.is_set():
             status = await self._run_once()
             if self._stop_asked.is_set():
                 break
-            if status == process.EX_CONFIG or not self.ready.is_set():
-                reason = self._boot_message or f"it ended with status {status} before it was ready"
-                self.failure = BootError(f"worker {self.name} cannot start: {reason}")
-                if self.ready.is_set():
-                    raise self.failure
+            if status is None:
+                continue
+            if not self.ready.is_set():
+                self.failure = self._explain(status)
                 break
+            how = f"ended with status {status}"
+            if status == process.EX_CONFIG and self._boot_message is not None:
+                how = f"cannot start: {self._boot_message}"
             delay = self.policy.next_delay(trio.current_time())
             logger.error(
-                "worker %s ended with status %s; starting it again in %.1f s",
+                "worker %s %s; starting it again in %.1f s",
                 self.name,
-                status,
+                how,
                 delay,
                 extra=self._fields,
             )
@@ -162,6 +162,10 @@ class SupervisedWorker:
     async def leave(self, grace: float) -> None:
         """Do the same to a worker that has handed over to another."""
         await self._end("leaving", grace)
+
+    def note_stopping(self) -> None:
+        """Do not start it again. ``stop`` is going to follow."""
+        self._stop_asked.set()
 
     def note_leaving(self) -> None:
         """Our predecessor has asked the inherited process to leave."""
@@ -238,13 +242,27 @@ class SupervisedWorker:
             self._state = state
             await self._send(messages.Stop(grace))
 
-    async def _run_once(self) -> int:
-        """Have a process, and return its exit status when it has ended."""
-        settings = self._settings
+    def _explain(self, status: int) -> BootError:
+        """Return why it was never ready. What it has said itself holds at the next start, too."""
+        text = f"worker {self.name} cannot start: "
+        if status == process.EX_CONFIG and self._boot_message is not None:
+            return BootError(text + self._boot_message)
+        return TransientBootError(f"{text}it ended with status {status} before it was ready")
+
+    async def _run_once(self) -> int | None:
+        """Have a process, and return its exit status when it has ended.
+
+        None: what it was to be given has changed while it was forked.
+        """
+        settings, log_level = self._settings, self.log_level
         inherited, self._inherited = self._inherited, None
         found = inherited or await self._start(settings)
         if found is None:
             return process.EX_SOFTWARE
+        is_overtaken = self._settings is not settings or self.log_level != log_level
+        if inherited is None and (self._stop_asked.is_set() or is_overtaken):
+            await _discard(*found)
+            return None
         self._process, ours = found
         self._channel = trio.socket.from_stdlib_socket(ours)
         self._answered_at = trio.current_time()
@@ -252,8 +270,6 @@ class SupervisedWorker:
         self._up = trio.Event()
         if inherited is not None:
             self._up.set()
-        elif self._stop_asked.is_set() or self._settings is not settings:
-            self._signal(signal.SIGKILL)  # overtaken while it started
         status = None
         try:
             async with trio.open_nursery() as nursery:
@@ -278,25 +294,38 @@ class SupervisedWorker:
 
     async def _start(self, settings: object) -> tuple[Offspring, socket.socket] | None:
         """Start a process; return it and our end of its control channel. None: no fork."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as exc:
+            self._note_no_fork(exc)
+            return None
         ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        frame = process.Frame(self.name, theirs, self.log_level, logs.journal_in_use())
+        frame = process.Frame(
+            self.name,
+            theirs,
+            self.log_level,
+            logs.journal_in_use(),
+            restarted=self.ready.is_set(),
+        )
         child = self._context.Process(
             target=self._target, args=(frame, settings), name=self.name, daemon=True
         )
         self._state = "starting"
+        self._boot_message = None
         # In a thread: the first start waits for the forkserver to import the workers' modules.
         try:
             await trio.to_thread.run_sync(child.start)
         except (OSError, EOFError) as exc:  # the forkserver was killed; the next start makes one
-            logger.error(  # noqa: TRY400
-                "cannot fork worker %s: %s", self.name, exc, extra=self._fields
-            )
+            self._note_no_fork(exc)
             ours.close()
             return None
         finally:
             theirs.close()
         return Started(child), ours
+
+    def _note_no_fork(self, error: Exception) -> None:
+        if not self._stop_asked.is_set():  # then what it was to be given is closed already
+            logger.error("cannot fork worker %s: %s", self.name, error, extra=self._fields)
 
     async def _listen(self) -> None:
         assert self._channel is not None
@@ -367,3 +396,13 @@ class SupervisedWorker:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.signal(number)
+
+
+async def _discard(worker: Offspring, channel: socket.socket) -> None:
+    """End a process that has not begun to work."""
+    try:
+        worker.signal(signal.SIGKILL)
+        await trio.lowlevel.wait_readable(worker.sentinel)
+    finally:
+        worker.reap()
+        channel.close()

@@ -93,8 +93,14 @@ class Channel:
         self._framing = framing
         self._outgoing = bytearray()
         self._more = trio.Event()
+        self._sending = False
         self._scope = trio.CancelScope()
         self.ended = False
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the kernel has not taken all messages yet."""
+        return not self.ended and (self._sending or bool(self._outgoing))
 
     def send(self, message: wire.ToOwner | wire.ToAccepting) -> None:
         """Queue a message; nothing happens if the connection has ended.
@@ -143,7 +149,9 @@ class Channel:
             await self._more.wait()
             self._more = trio.Event()
             outgoing, self._outgoing = self._outgoing, bytearray()
+            self._sending = True
             try:
                 await self._stream.send_all(outgoing)
             except trio.BrokenResourceError:
                 self.close()
+            self._sending = False

@@ -22,6 +22,8 @@ class Federation:
         self._fleet = settings.fleet
         self._ring = KeyRing(settings.keys)
         self._states = StateTable(settings.state_memory.map())
+        self._gateway: Gateway | None = None
+        self._peers: Peers | None = None
         self.drops: Counter[str] = Counter()
         """Connections that were not let in, and messages not understood, by reason."""
         self.doors = [
@@ -31,18 +33,27 @@ class Federation:
 
     def peers(self, start: Start) -> Peers:
         """Return the other hosts. ``start`` runs the tasks of connections to them."""
-        return Peers(self._fleet, self._ring, self._states, start)
+        self._peers = Peers(self._fleet, self._ring, self._states, start)
+        return self._peers
 
     async def serve(
         self,
         source: Source,
         *,
-        task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Let other hosts in, and to what ``source`` has."""
-        gateway = Gateway(self._fleet, self._ring, source, self._states, self.drops)
-        await gateway.serve(self.doors, task_status=task_status)
+        self._gateway = Gateway(self._fleet, self._ring, source, self._states, self.drops)
+        await self._gateway.serve(self.doors, task_status=task_status)
 
     def use_keys(self, keys: list[FleetKey]) -> None:
-        """Make and take new connections by these keys; those that there are go on."""
+        """Make and take connections by these keys.
+
+        Those that were made by another than the first are replaced, and what they carried goes on.
+        Those whose key is not there any more end.
+        """
         self._ring.use(keys)
+        if self._gateway is not None:
+            self._gateway.end_outdated()
+        if self._peers is not None:
+            self._peers.renew_connections()

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import trio
@@ -19,7 +19,7 @@ from edge.fleet.seal import KeyRing
 from edge.fleet.secure import SecureEnd
 from edge.fleet.states import HostState, StateTable
 from edge.process import leaves
-from edge.signal.intake import Door
+from edge.signal.intake import Door, PacedListener, serve_connections
 from edge.transceiver import neighbour_messages as wire
 from edge.transceiver.channel import Channel
 from edge.transceiver.owning import OwnersEnd, Source
@@ -29,6 +29,15 @@ logger = logging.getLogger(__name__)
 
 CONNECTIONS_PER_MEMBER_MAX = 80
 """Of one worker with one host: all its workers may come to the same one, and its supervisor."""
+ACCEPTS_PER_SECOND = 300.0
+"""Connections of members that are taken: who connects must not hold up media. More wait in the
+kernel."""
+ACCEPTS_AT_ONCE = 100
+"""How many are taken without a pause after a quiet time."""
+STRANGERS_PER_TURN = 16
+TURN_PAUSE = 0.005
+"""Seconds between two turns: strangers are closed faster than members are taken, who wait behind
+them."""
 HANDSHAKES_MAX = 256
 """Connections of one worker whose other ends are not known yet."""
 LOG_INTERVAL = 10.0
@@ -51,6 +60,7 @@ class Gateway:
         self._source = source
         self._states = states
         self._connections: Counter[str] = Counter()
+        self._established: dict[Channel, tuple[Member, SecureEnd]] = {}
         self._handshakes = 0
         self._logged_at = -LOG_INTERVAL
         self._drops = drops
@@ -59,24 +69,37 @@ class Gateway:
         self,
         listeners: list[Door],
         *,
-        task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Take connections, and carry out what is asked for on them."""
-        await trio.serve_listeners(self._take, listeners, task_status=task_status)
+        paced = [
+            PacedListener(_Sieve(each, self._caller), ACCEPTS_PER_SECOND, ACCEPTS_AT_ONCE)
+            for each in listeners
+        ]
+        await serve_connections(self._take, paced, task_status=task_status)
+
+    def end_outdated(self) -> None:
+        """End the connections whose key is not in the ring any more."""
+        for channel, (member, end) in list(self._established.items()):
+            if not end.key_in_force and not channel.ended:
+                channel.close()
+                self._refuse(member, "key-removed")
 
     async def _take(self, stream: trio.SocketStream) -> None:
-        member = self._fleet.member_at(stream.socket.getpeername()[0])
+        member = self._caller(stream)
+        if member is None:
+            return
         refusal = self._refusal(member)
-        if member is None or refusal is not None:
+        if refusal is not None:
             await trio.aclose_forcefully(stream)
-            self._refuse(member, refusal or "")
+            self._refuse(member, refusal)
             return
         here = self._fleet.here.internal
         end = SecureEnd(self._ring, here, member.internal, calls=False, entropy=os.urandom)
         self._connections[member.name] += 1
         try:
             early = await self._shake_hands(stream, end)
-            await self._converse(member, Channel(stream, end), early)
+            await self._converse(member, stream, end, early)
         except* FleetError as group:
             for error in leaves(group):
                 assert isinstance(error, FleetError)
@@ -89,10 +112,20 @@ class Gateway:
             self._connections[member.name] -= 1
             await trio.aclose_forcefully(stream)
 
-    def _refusal(self, member: Member | None) -> str | None:
-        """Say why somebody is not even listened to."""
+    def _caller(self, stream: trio.SocketStream) -> Member | None:
+        """Return who has connected; None, and counted: a stranger, or it has gone already."""
+        try:
+            address = stream.socket.getpeername()[0]
+        except OSError:
+            self._refuse(None, "no-handshake")
+            return None
+        member = self._fleet.member_at(address)
         if member is None:
-            return "not-a-member"
+            self._refuse(None, "not-a-member")
+        return member
+
+    def _refusal(self, member: Member) -> str | None:
+        """Say why a member is not even listened to."""
         if self._handshakes >= HANDSHAKES_MAX:
             return "too-many-handshakes"
         if self._connections[member.name] >= CONNECTIONS_PER_MEMBER_MAX:
@@ -108,8 +141,12 @@ class Gateway:
         finally:
             self._handshakes -= 1
 
-    async def _converse(self, member: Member, channel: Channel, early: Sequence[bytes]) -> None:
+    async def _converse(
+        self, member: Member, stream: trio.SocketStream, secure: SecureEnd, early: Sequence[bytes]
+    ) -> None:
         end: OwnersEnd | None = None
+        channel = Channel(stream, secure)
+        self._established[channel] = (member, secure)
         try:
             async with trio.open_nursery() as requests:
                 end = OwnersEnd(channel, self._source, requests.start_soon)
@@ -119,6 +156,7 @@ class Gateway:
                 await channel.run(take)
                 requests.cancel_scope.cancel()
         finally:
+            del self._established[channel]
             if end is not None:
                 end.leave()
 
@@ -139,3 +177,27 @@ class Gateway:
             self._logged_at = now
             who = f"host {member.name}" if member is not None else "a stranger"
             logger.warning("the control channel has refused %s: %s", who, reason)
+
+
+class _Sieve(trio.abc.Listener[trio.SocketStream]):
+    """A listener that accepts from members; strangers are closed, a few per turn."""
+
+    def __init__(
+        self,
+        listener: trio.abc.Listener[trio.SocketStream],
+        caller: Callable[[trio.SocketStream], Member | None],
+    ) -> None:
+        self._listener = listener
+        self._caller = caller
+        self._strangers = 0
+
+    async def accept(self) -> trio.SocketStream:
+        while self._caller(stream := await self._listener.accept()) is None:
+            stream.socket.close()
+            self._strangers += 1
+            if self._strangers % STRANGERS_PER_TURN == 0:
+                await trio.sleep(TURN_PAUSE)
+        return stream
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()

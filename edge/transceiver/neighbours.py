@@ -33,6 +33,9 @@ REQUESTS_MAX = 1000
 REGAINS_MAX = 100
 """Sessions of one lost connection that are looked for at the same time."""
 
+SETTLE_POLL = 0.01
+"""How often a connection that is replaced is looked at for what is still under way on it."""
+
 Start = Callable[[Callable[[], Awaitable[object]]], None]
 """Runs a task."""
 
@@ -64,14 +67,30 @@ class Neighbour:
         self._loss = loss
         self._connecting = trio.Lock()
         self._end: _AcceptingEnd | None = None
+        self._former: set[_AcceptingEnd] = set()
+        """Replaced, and not ended yet."""
         self._regaining: dict[RemoteSession, None] = {}
         self._regaining_turns = trio.Semaphore(REGAINS_MAX)
 
     @property
     def sessions(self) -> int:
         """What this worker is attached to there."""
-        attached = len(self._end.sessions) if self._end is not None else 0
-        return attached + len(self._regaining)
+        ends = {self._end, *self._former} if self._end is not None else self._former
+        return sum(len(each.sessions) for each in ends) + len(self._regaining)
+
+    def renew(self, *, at_once: bool) -> None:
+        """Use a new connection from now on.
+
+        The present one ends when what is under way on it has arrived, or ``at_once``; sessions are
+        then looked for over the new one.
+        """
+        end, self._end = self._end, None
+        if end is not None and not end.channel.ended:
+            self._former.add(end)
+            self._start(end.retire)
+        if at_once:
+            for each in self._former:
+                each.channel.close()
 
     async def open_session(self, request: SessionRequest, report: Report) -> "RemoteSession":
         """``SessionHost.open_session`` on that worker.
@@ -97,8 +116,14 @@ class Neighbour:
         async with self._connecting:
             if self._end is None or self._end.channel.ended:
                 self._end = _AcceptingEnd(await self._connect(), self._lose)
-                self._start(self._end.run)
+                self._start(partial(self._run, self._end))
             return self._end
+
+    async def _run(self, end: "_AcceptingEnd") -> None:
+        try:
+            await end.run()
+        finally:
+            self._former.discard(end)
 
     def _lose(self, session: "RemoteSession") -> None:
         """Take a session whose connection has ended."""
@@ -116,6 +141,9 @@ class Neighbour:
                 end = await self._connected()
                 await end.adopt(session)
         except (NeighbourError, SignalError):
+            session.tell(self._loss)
+        except Exception:  # it must not end this worker
+            logger.exception("a session cannot be looked for")
             session.tell(self._loss)
         finally:
             del self._regaining[session]
@@ -153,6 +181,13 @@ class _AcceptingEnd:
             lost, self.sessions = self.sessions, {}
             for session in lost.values():
                 self._lose(session)
+
+    async def retire(self) -> None:
+        """End the connection when all that was asked for has been answered and all said is sent."""
+        with trio.move_on_after(REPLY_TIME):
+            while self._awaited or self.channel.has_unsent:  # noqa: ASYNC110 - once per key
+                await trio.sleep(SETTLE_POLL)
+        self.channel.close()
 
     async def attach(
         self, request: wire.Open | wire.Attach, report: Report | None

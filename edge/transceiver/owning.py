@@ -17,6 +17,7 @@ import trio
 
 from edge.errors import AccessError, SdpError, SignalError
 from edge.signal.host import Report, SessionRequest, StateReport
+from edge.signal.intake import serve_connections
 from edge.signal.messages import Bye, ByeReason, Error, ErrorCode
 from edge.transceiver import neighbour_messages as wire
 from edge.transceiver.attachment import Attachment, unknown_session
@@ -68,7 +69,7 @@ async def serve_neighbours(
 
     listening = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(trio.serve_listeners, serve, [listening]))
+        await nursery.start(partial(serve_connections, serve, [listening]))
         task_status.started()
 
 

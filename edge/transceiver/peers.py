@@ -14,6 +14,7 @@ from attrs import evolve
 
 from edge.fleet.map import FleetMap, Member
 from edge.fleet.seal import KeyRing
+from edge.fleet.secure import SecureEnd
 from edge.fleet.states import HostState, StateTable
 from edge.signal.host import Report, SessionRequest
 from edge.signal.messages import Bye, ByeReason
@@ -57,6 +58,10 @@ class RemoteHost:
         self._avoid_until = self._fail_until = -math.inf
         self._pending = 0
         self._opened: deque[float] = deque(maxlen=RECENT_MAX)
+
+    def renew(self, *, at_once: bool) -> None:
+        """Use a new connection from now on; sessions there are looked for over it."""
+        self._neighbour.renew(at_once=at_once)
 
     @property
     def sessions(self) -> int:
@@ -128,6 +133,8 @@ class Peers:
         self._looked_at = -LOOK_INTERVAL
         self._known: dict[str, tuple[HostState, float]] = {}
         self._hosts: dict[tuple[int, int], RemoteHost] = {}
+        self._secure: dict[str, SecureEnd] = {}
+        """The end of the latest connection to each host."""
         self._by_cluster: dict[int, list[RemoteHost]] = {}
         for member in fleet.peers:
             if member.cluster is None:
@@ -144,6 +151,13 @@ class Peers:
     def find(self, cluster: int, number: int) -> RemoteHost | None:
         """Return the host of that number in a cluster; None: there is none, or it is this one."""
         return self._hosts.get((cluster, number))
+
+    def renew_connections(self) -> None:
+        """Replace the connections that were not made by the ring's first key."""
+        for host in self._hosts.values():
+            end = self._secure.get(host.member.name)
+            if end is not None and not end.key_is_first:
+                host.renew(at_once=not end.key_in_force)
 
     def states(self) -> Mapping[str, HostState]:
         """Return what the other hosts have told lately, by name; those that only relay, too."""
@@ -185,4 +199,5 @@ class Peers:
 
     async def _connect(self, member: Member) -> Channel:
         stream, end = await call_member(self._fleet, member, self._ring)
+        self._secure[member.name] = end
         return Channel(stream, end)

@@ -32,12 +32,15 @@ async def call_member(
     """Connect to another host.
 
     Raises:
-        NeighbourError: it cannot be reached, or is not who it should be.
+        NeighbourError: it cannot be reached, or is not who it should be, or we lack a descriptor.
 
     """
     here = fleet.here.internal
     family = socket.AF_INET6 if ":" in member.internal else socket.AF_INET
-    connection = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection = trio.socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:
+        raise _unreachable(member, exc) from exc
     try:
         with trio.fail_after(HANDSHAKE_TIME):
             await connection.bind((here, 0))
@@ -48,8 +51,7 @@ async def call_member(
             await shake_hands(stream, end)
     except (OSError, trio.BrokenResourceError, trio.TooSlowError, FleetError) as exc:
         connection.close()
-        why = str(exc) or "it does not answer"
-        raise NeighbourError(f"host {member.name} cannot be reached: {why}") from exc
+        raise _unreachable(member, exc) from exc
     except BaseException:
         connection.close()
         raise
@@ -60,7 +62,7 @@ async def shake_hands(stream: trio.SocketStream, end: SecureEnd) -> list[bytes]:
     """Find out who is there; return the messages that have come with it.
 
     Raises:
-        FleetError: no member is there, or it goes away.
+        FleetError: no member is there, or it goes away, or its key has been removed meanwhile.
         trio.BrokenResourceError: as ``receive_some``.
 
     """
@@ -69,6 +71,8 @@ async def shake_hands(stream: trio.SocketStream, end: SecureEnd) -> list[bytes]:
         if outgoing := end.next_bytes():
             await stream.send_all(outgoing)
         if end.established:
+            if not end.key_in_force:
+                raise FleetError("unknown-key")
             return messages
         data = await stream.receive_some(_CHUNK_BYTES)
         if not data:
@@ -87,3 +91,8 @@ def watch(stream: trio.SocketStream) -> None:
         (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_AFTER * 1000),
     ):
         stream.setsockopt(level, option, value)
+
+
+def _unreachable(member: Member, error: Exception) -> NeighbourError:
+    why = str(error) or "it does not answer"
+    return NeighbourError(f"host {member.name} cannot be reached: {why}")

@@ -68,13 +68,13 @@ def run(frame: process.Frame, settings: TransceiverSettings) -> None:
     no frame left. Sessions that have ended do not need it.
     """
     gc.set_threshold(*COLLECT_AFTER)
-    process.run_worker(frame, lambda: Transceiver(settings))
+    process.run_worker(frame, lambda: Transceiver(settings, restarted=frame.restarted))
 
 
 class Transceiver:
     """One transceiver worker."""
 
-    def __init__(self, settings: TransceiverSettings) -> None:
+    def __init__(self, settings: TransceiverSettings, *, restarted: bool = False) -> None:
         opus_version()  # what cannot be loaded should not be found out by the first caller
         self._settings = settings
         self._punctuality = Punctuality()
@@ -111,11 +111,12 @@ class Transceiver:
         if settings.peers is not None:
             self._federation = Federation(settings.peers, is_open=not settings.waits)
         self._policy = _policy(settings.access, settings.index)
-        self._files = WorkerFiles(settings.tls_files, settings.visitors.database)
+        database = settings.visitors.database
+        self._files = WorkerFiles(settings.tls_files, database, restarted=restarted)
         self._visitors = Visitors(
             settings.visitors.proxies,
             settings.visitors.location_headers,
-            self._files.positions.find if self._files.positions is not None else None,
+            self._files.find if database is not None else None,
         )
         self._steered: SteeredHost | None = None
         self._signaling = trio.CancelScope()
@@ -264,7 +265,7 @@ class Transceiver:
                 remote=host.remote_sessions,
                 detached=residents.detached,
             ),
-            drops=dict(driver.all_drops() + self._visitors.drops + self._control_drops),
+            drops=dict(self._all_drops()),
             bytes_received=driver.bytes_received,
             bytes_sent=driver.bytes_sent,
             setup=driver.tally.setup_counts(),
@@ -280,6 +281,10 @@ class Transceiver:
             return None
         turned = self._driver.ways_turned
         return WayCounts(frames=self._trunk.frames, ways=self._trunk.ways, turned=turned)
+
+    def _all_drops(self) -> Counter[str]:
+        visitors = self._visitors.drops + self._files.drops
+        return self._driver.all_drops() + visitors + self._control_drops
 
     def _use_fleet_keys(self, keys: list[FleetKey]) -> None:
         if self._trunk is not None:

@@ -1,5 +1,6 @@
 """From one worker to one worker of another host: rows in, sealed frames of bounded size out."""
 
+import os
 from collections.abc import Sequence
 
 from edge.fleet.seal import OVERHEAD_BYTES, SEALED_BYTES_MAX, FrameSealer, KeyRing, Place
@@ -18,7 +19,7 @@ class Line:
         self.there = there
         self._out = out
         self._name = encode_sockaddr(*there)
-        self._sealer = FrameSealer(ring, here, there)
+        self._sealer = FrameSealer(ring, here, there, era=os.urandom(1)[0])
         self.frames = 0
         """Queued so far."""
 

@@ -5,8 +5,8 @@ by one socket of the worker. What the transceivers have for the clients comes to
 ``deliver`` frames, and so do their notices. Nothing else does: a relay takes no packets from
 another relay, so none can go in a circle.
 
-A transceiver may send only to clients whose packets this relay takes to it: nobody in the fleet can
-have a relay send to whom he likes.
+A transceiver may send only to clients whose packets this relay takes to it, and confirm only those
+(edge/forwarding/notices.py): nobody in the fleet can have a relay send to whom he likes.
 """
 
 import time

@@ -9,6 +9,7 @@ from edge.udp.sockets import (
     leave_group,
     make_udp_socket,
     open_udp_socket,
+    share_port,
 )
 from edge.udp.system import PAYLOAD_BYTES_MAX, PAYLOAD_OFFSET
 
@@ -25,4 +26,5 @@ __all__ = [
     "leave_group",
     "make_udp_socket",
     "open_udp_socket",
+    "share_port",
 ]

@@ -43,7 +43,7 @@ def make_udp_socket(host: str, *, receive_buffer_bytes: int, reuse_port: bool) -
     if family == socket.AF_INET6:
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     if reuse_port:
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        share_port(udp)
     try:
         udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer_bytes)
     except PermissionError:
@@ -62,6 +62,14 @@ def bind_udp_socket(udp: socket.socket, host: str, port: int) -> None:
         udp.bind((host, port))
     except OSError as exc:
         raise BootError(f"cannot open UDP {host} port {port}: {exc.strerror}") from exc
+
+
+def share_port(one: socket.socket) -> None:
+    """Let the port be shared with sockets of this user that were made for it, too (SO_REUSEPORT).
+
+    One that is bound already, TCP or UDP, has had the port for itself until now.
+    """
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def block_for(udp: socket.socket, milliseconds: int) -> None:

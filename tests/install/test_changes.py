@@ -1,9 +1,11 @@
 """Reloads and upgrades of an installed appliance, in order, under calls from outside."""
 
+import json
+
 import trio
 
 from tests.install.builder import Package
-from tests.install.caller import calling, wait_callable, wait_echoed, watching
+from tests.install.caller import SIGNALING_PORT, calling, wait_callable, wait_echoed, watching
 from tests.install.machine import Machine
 from tests.install.service import (
     BAD_CONFIG,
@@ -19,6 +21,7 @@ from tests.install.service import (
     wait,
     workers,
 )
+from tests.support.caller import attribute, new_credentials, offer, signaling
 
 WHAT_WAS_TOLD = "journalctl --sync && journalctl --unit edge --output cat --lines 20"
 
@@ -130,8 +133,74 @@ async def test_upgrade_with_a_bad_configuration_leaves_the_service(
     refused = await run(host, "dpkg", "--install", "--force-confold", "/root/edge.deb")
     assert "relay.workers" in refused.stderr
     assert supervisor(host) == known
+    assert status(host)["version"] == packages[0].program
     configure(host, good_config(host))
     await wait_callable(host)
+    await run(host, "edge", "upgrade")
+    await wait(host, lambda: _version(host) == packages[1].program)
+
+
+async def test_upgrade_that_is_refused_leaves_the_service_and_its_calls(
+    host: Machine, packages: tuple[Package, Package]
+) -> None:
+    """What is configured needs a restart: dpkg says so, and when it is mended all goes on."""
+    older, newer = packages
+    known = supervisor(host)
+    waiting = good_config(host).replace("[relay]", "[relay]\nreceive_buffer_bytes = 1000000")
+    host.put("/root/edge.deb", older.path.read_bytes())
+    install = ("dpkg", "--install", "--force-confold", "/root/edge.deb")
+    async with calling(host) as peer:
+        await wait_echoed(peer, 10)
+        configure(host, waiting)
+        refused = await run(host, *install)
+        assert f"version {older.version} is installed, but does not run: " in refused.stderr
+        assert "needs a restart: relay.receive_buffer_bytes" in refused.stderr
+        assert '"edge upgrade"' in refused.stderr
+        assert '"systemctl restart edge" ends them' in refused.stderr
+        await wait_echoed(peer, 100)
+        assert status(host)["version"] == newer.program
+        assert f"INSTALLED  edge {older.program}" in host.run("edge", "status").stdout
+        host.run("systemctl", "start", "edge-sweep.service")
+        versions = set(host.run("ls", "/opt/edge/versions").stdout.split())
+        assert versions == {older.version, newer.version}
+        configure(host, good_config(host))
+        await run(host, *install)
+        await wait(host, lambda: _version(host) == older.program)
+        await wait_echoed(peer, 25)
+        lost, _ = loss(peer)
+    assert lost == 0
+    assert supervisor(host) == known
+    assert host.property("NRestarts") == "0"
+
+
+async def test_upgrade_restarts_a_service_that_nobody_can_ask(
+    host: Machine, packages: tuple[Package, Package]
+) -> None:
+    known = supervisor(host)
+    host.run("rm", "/run/edge/control.sock")
+    host.put("/root/edge.deb", packages[1].path.read_bytes())
+    await run(host, "dpkg", "--install", "--force-confold", "/root/edge.deb")
+    assert supervisor(host) != known
+    assert status(host)["version"] == packages[1].program
+    await wait_callable(host)
+
+
+async def test_ufrags_are_inspected_with_the_services_keys(host: Machine) -> None:
+    """By root, and by the service's own user; neither makes any of its own."""
+    async with signaling(f"{host.address}:{SIGNALING_PORT}") as websocket:
+        answer = await offer(websocket, new_credentials())
+        ufrag = attribute(answer["sdp"], "ice-ufrag")
+    for user in ("root", "edge"):
+        said = await run(host, "runuser", "-u", user, "--", "edge", "ufrag", "inspect", ufrag)
+        assert "transceiver  " in said.stdout
+    found = host.run("find", "/root", "/var/lib/edge", "-name", "keys.toml").stdout.split()
+    assert found == ["/var/lib/edge/keys.toml"]
+
+
+def _version(machine: Machine) -> str:
+    """Return the version that runs, or nothing while nobody answers."""
+    found = machine.run("edge", "status", "--json", check=False).stdout
+    return str(json.loads(found)["version"]) if found else ""
 
 
 def _mapped(machine: Machine, unit: str) -> str:

@@ -3,17 +3,23 @@
 Each test leaves the service running. What is measured goes to the output.
 """
 
+import os
+
 import pytest
 import trio
 
 from tests.install.caller import calling, wait_callable, wait_echoed, watching
 from tests.install.machine import Machine
 from tests.install.service import (
+    UNIT,
     add_drop_in,
+    configure,
+    good_config,
     kill,
     loss,
     remove_drop_ins,
     report,
+    run,
     supervisor,
     systemctl,
     wait,
@@ -98,3 +104,17 @@ async def test_restart_loses_no_packet(host: Machine) -> None:
         nursery.start_soon(systemctl, host, "restart")
         await trio.sleep(0.1)
         print(f"systemctl restart: call connected {await wait_callable(host):.3f} s later")
+
+
+async def test_start_that_fails_for_once_is_tried_again(host: Machine) -> None:
+    """The workers are not ready in time; later, without an operator's order, they are."""
+    add_drop_in(host, "limit", "[Unit]\nStartLimitIntervalSec=0\n")
+    slow = good_config(host).replace("[supervisor]", "[supervisor]\nboot_timeout = 0.05")
+    configure(host, slow)
+    known = supervisor(host)
+    assert (await run(host, "systemctl", "restart", UNIT, check=False)).returncode != 0
+    await wait(host, lambda: host.property("ExecMainStatus") == str(os.EX_TEMPFAIL))
+    configure(host, good_config(host))
+    await wait_running(host, instead_of=known)
+    await wait_callable(host)
+    remove_drop_ins(host)

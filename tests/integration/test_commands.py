@@ -16,6 +16,7 @@ import trio
 
 from edge.cli import main
 from edge.control.status import Status
+from edge.keys import KEY_FILE_NAME, generate_keys, save_keys
 from edge.operate.client import Connection
 from edge.operate.protocol import SESSIONS_SHOWN_MAX, AskSessions, TheSessions
 from edge.operate.status_text import transceivers
@@ -163,7 +164,7 @@ async def test_what_is_left_at_the_deadline_is_ended(tmp_path: Path) -> None:
         assert text == (
             "draining: no new sessions; 2 left, to be ended in 1 s\nno session is left\n"
         )
-        found = await appliance.status()
+        found = await wait_status(appliance, has_sessions(0))
         assert sum(each.ended.get("going-away", 0) for each in transceivers(found)) == 2
         assert found.drain is not None
         assert found.drain.deadline is None
@@ -199,6 +200,14 @@ async def test_reload(tmp_path: Path) -> None:
     async with running_appliance(tmp_path) as appliance:
         assert (await edge(tmp_path, "reload"))[:2] == (0, "nothing to change\n")
         good = (tmp_path / "edge.toml").read_text()
+        waiting = good.replace("[relay]", "[relay]\nreceive_buffer_bytes = 100000")
+        (tmp_path / "edge.toml").write_text(waiting)
+        said = "nothing to change; wait for a restart: relay.receive_buffer_bytes\n"
+        assert (await edge(tmp_path, "reload"))[:2] == (0, said)
+        live = waiting.replace("[signal]", "[signal]\ngrace = 7.0")
+        (tmp_path / "edge.toml").write_text(live)
+        said = said.replace("nothing to change", "done")
+        assert (await edge(tmp_path, "reload"))[:2] == (0, said)
         (tmp_path / "edge.toml").write_text(good.replace("[relay]", "[relay]\nflows = 1"))
         # The file with the mistake would be the command's, too.
         command = ["reload", "--socket", str(appliance.control_socket)]
@@ -231,6 +240,13 @@ async def test_top_without_a_terminal_is_one_picture(tmp_path: Path) -> None:
         assert status == 0
         assert "sessions 1 of 2000" in text
         assert "transceiver-1" in text
+        command = [sys.executable, "-m", "edge", "top", "--once", "--interval", "0.3"]
+        narrow = await trio.run_process(
+            [*command, "--config", str(tmp_path / "edge.toml")],
+            env={**os.environ, "COLUMNS": "40", "PYTHONIOENCODING": "latin-1"},
+            capture_stdout=True,
+        )
+        assert "sessions 1 of 2000" in narrow.stdout.decode("ascii")
 
 
 async def test_top_on_a_terminal_ends_with_q(tmp_path: Path) -> None:
@@ -311,5 +327,6 @@ async def refusal(appliance: Appliance) -> tuple[str, str]:
 def test_a_ufrag_of_somebody_else(
     token: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    save_keys(tmp_path / KEY_FILE_NAME, generate_keys(os.urandom))
     assert main(["ufrag", "inspect", token], {"STATE_DIRECTORY": str(tmp_path)}) == 65
     assert f"{token}: not a ufrag of ours: {reason}" in capsys.readouterr().err

@@ -21,6 +21,8 @@ from edge.operate.protocol import (
     AskSessions,
     OperatorError,
     OrderDrain,
+    OrderReload,
+    OrderUndrain,
     RefusalCode,
     Refused,
     Reply,
@@ -41,6 +43,10 @@ async def answer(request: Request) -> Reply:
         raise OperatorError(RefusalCode.UNKNOWN_SESSION, f"there is no session {request.session}")
     if isinstance(request, AskSessions):
         await trio.sleep_forever()
+    if isinstance(request, OrderUndrain):
+        raise KeyError(request)  # a defect of ours
+    if isinstance(request, OrderReload):
+        return Agreed(message="half a character: \ud83d")  # another one, that encoding finds
     return TheStatus(status=STATUS)
 
 
@@ -85,10 +91,32 @@ async def test_the_socket_is_for_its_group(tmp_path: Path) -> None:
 
 async def test_nonsense_is_refused_and_the_conversation_goes_on(tmp_path: Path) -> None:
     nonsense = [b"\xff\n", b"\n", b"[]\n", b'{"do":"fly"}\n', b'{"do":"drain","deadline":-1}\n']
+    nonsense += [b'{"do":"end","session":"\xff\xff"}\n', b"[" * 1990 + b"]" * 1990 + b"\n"]
     async with serving(tmp_path) as path:
         *refused, last = await talk(path, *nonsense, b'{"do":"status","more":"ignored"}\n')
-    assert [each.code for each in refused if isinstance(each, Refused)] == ["bad-request"] * 5
+    assert [each.code for each in refused if isinstance(each, Refused)] == ["bad-request"] * 7
     assert last == TheStatus(status=STATUS)
+
+
+@pytest.mark.parametrize("line", [b'{"do":"undrain"}\n', b'{"do":"reload"}\n'])
+async def test_a_defect_ends_one_conversation_only(
+    line: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path) as path:
+        (refused,) = await talk(path, line, b'{"do":"status"}\n')
+        assert isinstance(refused, Refused)
+        assert refused.code == "fault"
+        assert await talk(path, b'{"do":"status"}\n') == [TheStatus(status=STATUS)]
+
+        def command() -> None:
+            with Connection([path]) as connection:
+                with pytest.raises(ControlError, match="fault of edge") as caught:
+                    connection.ask(OrderUndrain())
+                assert caught.value.exit_status == os.EX_SOFTWARE
+
+        await trio.to_thread.run_sync(command)
+    (first, _) = (each for each in caplog.records if each.levelname == "ERROR")
+    assert first.exc_info is not None
 
 
 async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:

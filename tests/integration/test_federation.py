@@ -8,11 +8,13 @@ import trio
 
 from edge.errors import AccessError, SdpError, SignalError
 from edge.signal.host import OpenedSession, SessionRequest
-from edge.signal.messages import ByeReason, ErrorCode, Layer
+from edge.signal.messages import Bye, ByeReason, ErrorCode, Layer
 from edge.transceiver import neighbours
-from edge.transceiver.remote import HANDSHAKE_TIME
+from edge.transceiver.channel import NeighbourError
+from edge.transceiver.remote import HANDSHAKE_TIME, call_member
 from edge.transceiver.session import EndReason
-from tests.support.fleets import FleetHost, fleet_hosts
+from tests.support.descriptors import no_descriptors
+from tests.support.fleets import KEY, NEXT_KEY, FleetHost, fleet_hosts
 from tests.support.hosts import Client, Owned, wait_for
 
 REQUEST = SessionRequest("offer", "sales", {"user": 7}, relays=(("203.0.113.5", 3478),))
@@ -242,3 +244,70 @@ async def test_a_host_that_is_out_of_reach_is_waited_for_once(tmp_path: Path) ->
                     nursery.start_soon(offer)
             assert busy == ["busy"] * 20
             assert trio.current_time() - began < HANDSHAKE_TIME + 1
+
+
+async def test_sessions_outlive_a_rotation_of_the_fleet_keys(tmp_path: Path) -> None:
+    """Three steps on all hosts; at every step one of them is ahead."""
+    async with fleet_hosts(tmp_path, 1, 2) as hosts:
+        here, there = hosts
+        client = Client()
+        sessions = [await open_at(here, 2, client) for _ in range(20)]
+        for step in ((KEY, NEXT_KEY), (NEXT_KEY, KEY), (NEXT_KEY,)):
+            for host in hosts:
+                host.ring.use(step)
+                host.workers[0].use_fleet_keys(*step)
+                late = await open_at(here, 2, client)
+                sessions.append(late)
+                assert await late.restart("at once") == "answer to at once"
+                await trio.sleep(0.1)
+        assert there.workers[0].drops["control-key-removed"] <= 1, "but the voice's"
+        assert here.workers[0].host.remote_sessions == len(sessions)
+        for each in sessions:
+            owner = owned(there, each.id)
+            assert owner.ended is None
+            assert await each.restart("later") == "answer to later"
+        owned(there, sessions[0].id).end(EndReason.BACKEND_ENDED)
+        await client.wait_last("backend-ended")
+        sessions[1].close(ByeReason.HANG_UP)
+        await wait_for(lambda: owned(there, sessions[1].id).ended is EndReason.CLIENT_BYE)
+        assert [each for each in client.reports if isinstance(each, Bye)] == client.reports
+
+
+async def test_what_is_asked_for_while_keys_change_is_answered(tmp_path: Path) -> None:
+    keys = (KEY, NEXT_KEY)
+    async with fleet_hosts(tmp_path, 1, 2, sessions_max=10_000, keys=keys) as (here, there):
+        answered, done = 0, False
+
+        async def keep_calling() -> None:
+            nonlocal answered
+            while not done:
+                session = await open_at(here, 2, Client())
+                await trio.sleep(0.005)
+                session.close(ByeReason.HANG_UP)
+                answered += 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(keep_calling)
+            for step in [(NEXT_KEY, KEY), (KEY, NEXT_KEY)] * 3:
+                await trio.sleep(0.05)
+                here.workers[0].use_fleet_keys(*step)
+            done = True
+        assert answered > 20
+        await wait_for(lambda: not there.workers[0].living)
+        await wait_for(lambda: here.workers[0].host.remote_sessions == 0)
+
+
+async def test_without_descriptors_a_host_is_one_that_cannot_be_reached(tmp_path: Path) -> None:
+    async with fleet_hosts(tmp_path, 1, 2) as (here, there):
+        client = Client()
+        session = await open_at(here, 2, client)
+        there.scope.cancel()
+        with no_descriptors():
+            await client.wait_last("going-away")
+            with pytest.raises(NeighbourError, match="Too many open files"):
+                await call_member(here.fleet, there.fleet.here, here.ring)
+            await trio.sleep(2.2)  # the voice tries again, too
+        assert here.workers[0].host.remote_sessions == 0
+        with pytest.raises(SignalError):
+            await session.restart("too late")

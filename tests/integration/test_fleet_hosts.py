@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import socket
+import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import trio
 from attrs import define
 
+from edge.config import Config
 from edge.control.statistics import TransceiverStatistics
 from edge.control.status import Status
 from edge.operate.status_text import render_status
@@ -174,6 +177,25 @@ async def test_fleet_keys_rotate_under_calls(tmp_path: Path) -> None:
         for call in its:
             await call.restart_ice()
         await assert_nothing_lost([own, *its])
+        for appliance in (first, second):
+            for each in await appliance.transceivers():
+                assert "control-key-removed" not in each.drops, "all had the new one before"
+
+
+async def test_strangers_that_reset_their_connections_cost_nobody_a_call(tmp_path: Path) -> None:
+    async with pair_of_hosts(tmp_path) as (_, first, second), calls_of_both(first) as (own, its):
+        workers = [each.pid for each in await second.workers("transceiver")]
+        for _ in range(50):
+            for source in ("127.0.0.9", f"{NET}.1"):
+                with socket.socket() as one:
+                    one.bind((source, 0))
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    one.connect((f"{NET}.2", Config().fleet.control_port))
+            await trio.sleep(0.01)
+        for call in its:
+            await call.restart_ice()
+        await assert_nothing_lost([own, *its])
+        assert [each.pid for each in await second.workers("transceiver")] == workers
 
 
 async def test_a_host_with_another_key_is_no_member(tmp_path: Path) -> None:

@@ -13,12 +13,16 @@ import trio
 from attrs import evolve
 
 from edge.control.statistics import RedisCounts
+from edge.directory import flow_cache
+from edge.directory.flow_cache import FlowCache
+from edge.directory.flow_entry import Owner
 from edge.directory.settings import DirectorySettings
 from edge.memory import HeldMemory
 from edge.redis.settings import RedisSettings
 from edge.relay import Relay, RelaySettings
 from edge.routing import frames
 from edge.routing.shared import table_bytes
+from edge.routing.sockaddr import encode_sockaddr
 from tests.integration.test_relay import (
     CLUSTER,
     DTLS,
@@ -252,8 +256,9 @@ async def test_what_others_write_is_not_believed(server: RedisServer) -> None:
         server.ask("DEL", name)
         server.ask("RPUSH", name, "a", "b")
         async with relay_with(directory(server), after=one) as three:
-            three.send(MEDIA)  # MGET takes a list for nothing
+            three.send(MEDIA)
             await wait_until(lambda: events(three)["redis-miss"] == 1)
+            assert events(three)["redis-wrong-type"] == 1
 
 
 async def test_a_wrong_type_does_not_keep_a_flow_from_being_written(server: RedisServer) -> None:
@@ -437,3 +442,42 @@ def keys_in(server: RedisServer) -> list[bytes]:
     found = server.ask("KEYS", "edge:flow:*")
     assert isinstance(found, list)
     return [each for each in found if isinstance(each, bytes)]
+
+
+async def test_more_flows_than_may_be_written_at_once_are_all_there_soon(
+    server: RedisServer,
+) -> None:
+    """In seconds, not in half of their lifetime."""
+    cache = FlowCache(directory(server), PUBLIC, 15.0, Counter(), lambda *_: None, None)
+    flows = [(0, encode_sockaddr(f"10.0.{one >> 8}.{one & 255}", 4000)) for one in range(9_000)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cache.run)
+        await wait_until(lambda: cache.counts().state == "up")
+        cache.begin_generation()
+        for flow in flows:
+            cache.renew(flow, Owner(CLUSTER, 1))
+        cache.end_generation()
+        await wait_until(lambda: server.ask("DBSIZE") == len(flows), timeout=30.0)
+        assert cache.counts().events == {"flow-renewed": len(flows)}
+        nursery.cancel_scope.cancel()
+
+
+async def test_flows_that_wait_to_be_written_are_bounded(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_cache, "WRITES_AT_ONCE", 1)
+    monkeypatch.setattr(flow_cache, "WRITES_PER_SECOND", 0)
+    monkeypatch.setattr(flow_cache, "OWED_MAX", 2)
+    cache = FlowCache(directory(server), PUBLIC, 15.0, Counter(), lambda *_: None, None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cache.run)
+        await wait_until(lambda: cache.counts().state == "up")
+        for port in range(4_000, 4_005):
+            cache.store((0, encode_sockaddr("10.0.0.1", port)), Owner(CLUSTER, 1))
+        cache.store((0, encode_sockaddr("10.0.0.1", 4_001)), Owner(CLUSTER, 1))
+        assert cache.counts().events == {"flow-written": 1, "write-limited": 2}
+        cache.remove((0, encode_sockaddr("10.0.0.1", 4_001)))
+        cache.store((0, encode_sockaddr("10.0.0.1", 4_004)), Owner(CLUSTER, 1))
+        limited = 3  # with the removal: one that has ended waits no more, and made room
+        assert Counter(cache.counts().events)["write-limited"] == limited
+        nursery.cancel_scope.cancel()

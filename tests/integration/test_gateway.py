@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,16 @@ async def connect(host: FleetHost, source: str) -> trio.SocketStream:
     return trio.SocketStream(connection)
 
 
+def secure_end(host: FleetHost, caller: FleetHost, key: FleetKey = KEY) -> SecureEnd:
+    """Return the end of who calls the host in the name of another one."""
+    here, there = caller.fleet.here.internal, host.fleet.here.internal
+    return SecureEnd(KeyRing((key,)), here, there, calls=True, entropy=os.urandom)
+
+
 async def call(host: FleetHost, caller: FleetHost, key: FleetKey) -> trio.SocketStream:
     """Connect as one host of the fleet to another one."""
-    here, there = caller.fleet.here.internal, host.fleet.here.internal
-    stream = await connect(host, here)
-    end = SecureEnd(KeyRing((key,)), here, there, calls=True, entropy=os.urandom)
+    stream = await connect(host, caller.fleet.here.internal)
+    end = secure_end(host, caller, key)
     try:
         await shake_hands(stream, end)
         await stream.send_all(end.frame(encode_state(STATE)))
@@ -126,15 +132,97 @@ async def test_connections_are_bounded(tmp_path: Path) -> None:
 
 async def test_garbage_in_a_record_is_counted_and_ends_nothing(tmp_path: Path) -> None:
     async with fleet_hosts(tmp_path, 1, 2) as (host, peer):
-        here, there = peer.fleet.here.internal, host.fleet.here.internal
-        end = SecureEnd(KeyRing((KEY,)), here, there, calls=True, entropy=os.urandom)
-        async with await connect(host, here) as stream:
+        end = secure_end(host, peer)
+        async with await connect(host, peer.fleet.here.internal) as stream:
             await shake_hands(stream, end)
             for garbage in (b"\xc1", b"\x81\xa4type\xa7unknown", b"x"):
                 await stream.send_all(end.frame(garbage))
             await stream.send_all(end.frame(encode_state(STATE)))
             await wait_for(lambda: host.knows(peer.name) == STATE)
         assert host.workers[0].drops["control-unknown-message"] == 3
+
+
+@pytest.mark.parametrize("source", ["a stranger", "a member"])
+async def test_a_connection_that_is_reset_at_once_ends_nothing(tmp_path: Path, source: str) -> None:
+    async with fleet_hosts(tmp_path, 1, 2) as (host, peer):
+        for _ in range(5):
+            with socket.socket() as one:
+                here = "127.0.0.1" if source == "a stranger" else peer.fleet.here.internal
+                one.bind((here, 0))
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                one.connect(host.fleet.control_address(host.fleet.here))
+        await wait_drop(host, "no-handshake", 5)
+        async with await call(host, peer, KEY):
+            await wait_for(lambda: host.knows(peer.name) == STATE)
+
+
+async def test_a_key_that_is_removed_ends_its_connections_only(tmp_path: Path) -> None:
+    async with fleet_hosts(tmp_path, 1, 2) as (host, peer):
+        worker = host.workers[0]
+        worker.use_fleet_keys(KEY, NEXT_KEY)
+        async with await call(host, peer, KEY) as old, await call(host, peer, NEXT_KEY) as new:
+            worker.use_fleet_keys(NEXT_KEY, KEY)
+            with trio.move_on_after(0.2):
+                await old.receive_some(1)
+                raise AssertionError("a key that opens is good")
+            worker.use_fleet_keys(NEXT_KEY)
+            await wait_closed(old)
+            with trio.move_on_after(0.2):
+                await new.receive_some(1)
+                raise AssertionError("its key is there")
+        assert worker.drops["control-key-removed"] >= 1
+        with pytest.raises((FleetError, trio.BrokenResourceError)):
+            await call(host, peer, KEY)
+
+
+async def test_another_key_of_the_same_number_is_another_key(tmp_path: Path) -> None:
+    async with (
+        fleet_hosts(tmp_path, 1, 2) as (host, peer),
+        await call(host, peer, KEY) as stream,
+    ):
+        host.workers[0].use_fleet_keys(FleetKey(KEY.id, NEXT_KEY.key))
+        await wait_closed(stream)
+
+
+async def test_a_key_that_is_removed_during_the_handshake_opens_nothing(tmp_path: Path) -> None:
+    async with fleet_hosts(tmp_path, 1, 2) as (host, peer):
+        end = secure_end(host, peer)
+        async with await connect(host, peer.fleet.here.internal) as stream:
+            await stream.send_all(end.next_bytes())
+            assert end.feed(await stream.receive_some(4096)) == []
+            host.workers[0].use_fleet_keys(NEXT_KEY)
+            await stream.send_all(end.next_bytes())
+            await wait_closed(stream)
+        assert host.workers[0].drops["control-unknown-key"] >= 1
+
+
+async def test_connections_of_members_are_taken_at_a_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop that takes them carries media as well."""
+    monkeypatch.setattr(gateway, "ACCEPTS_PER_SECOND", 50.0)
+    monkeypatch.setattr(gateway, "ACCEPTS_AT_ONCE", 5)
+    async with fleet_hosts(tmp_path, 1, 2) as (host, peer):
+        began = trio.current_time()
+        for _ in range(30):
+            with socket.socket() as one:
+                one.bind((peer.fleet.here.internal, 0))
+                one.connect(host.fleet.control_address(host.fleet.here))
+        await wait_drop(host, "closed", 30)
+        assert trio.current_time() - began > 0.4
+
+
+async def test_members_do_not_wait_long_behind_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "ACCEPTS_PER_SECOND", 2.0)
+    async with fleet_hosts(tmp_path, 1, 2) as (host, peer):
+        for _ in range(60):
+            with socket.socket() as one:
+                one.connect(host.fleet.control_address(host.fleet.here))
+        async with await call(host, peer, KEY):
+            pass
+        await wait_drop(host, "not-a-member", 60)
 
 
 @pytest.mark.parametrize("waiting", [b"", b"unanswered"])

@@ -1,5 +1,6 @@
 """Hosts that register themselves in a real Redis, and those who read it: truth, junk, losses."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from attrs import define, field
 
 from edge.control.status import RegistrationStatus
 from edge.directory import reading, registering
-from edge.directory.host_entry import HostName, SlotLoad
+from edge.directory.host_entry import HostEntry, HostName, SlotLoad, encode_host
 from edge.directory.hosts import HOSTS_MAX, HostDirectory
 from edge.directory.reading import read_hosts
 from edge.directory.registering import Registrar, Registration
@@ -102,6 +103,69 @@ async def test_a_host_is_found_with_all_its_workers(server: RedisServer) -> None
         assert server.ask("HLEN", "edge:hosts") == 0, "and it is not written again"
 
 
+async def some_beats(registrar: Registrar) -> None:
+    written = status(registrar).written
+    await wait_until(lambda: status(registrar).written > written + 3)
+
+
+async def test_two_hosts_of_one_number_find_out(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when their lists of hosts differ. Both go on, and both say so: once, not at every beat."""
+    twin = Registration(HERE.name, "10.0.0.9", 3500)
+    async with registered(server) as host:
+        await wait_until(lambda: status(host).written > 3)
+        assert (status(host).contested, status(host).rival) == (0, "")
+        async with registered(server, host=twin) as other:
+            await wait_until(lambda: min(status(one).contested for one in (host, other)) > 3)
+        assert "10.0.0.9" in caplog.text
+        assert "10.0.0.2" in caplog.text
+        assert len([line for line in caplog.messages if "as well" in line]) == 2
+        contested = status(host).contested
+        await wait_until(lambda: not status(host).rival)
+        assert status(host).contested <= contested + 1, "the other's last word is replaced"
+
+
+async def test_an_address_is_the_same_however_it_is_written(server: RedisServer) -> None:
+    host = Registration(HERE.name, "FD00:0::02", 3500)
+    async with registered(server, host=host) as one:
+        await wait_until(lambda: status(one).written > 3)
+        assert status(one).contested == 0
+
+
+async def test_a_host_that_has_moved_is_not_its_own_rival(server: RedisServer) -> None:
+    former = Registration(HERE.name, "10.0.0.9", 3500)
+    async with registered(server, host=former) as host:
+        await wait_until(lambda: status(host).written > 0)
+    async with registered(server) as host:
+        await wait_until(lambda: status(host).written > 3)
+        assert status(host).contested == 0
+
+
+async def test_what_is_no_fresh_entry_of_a_member_is_no_rival(server: RedisServer) -> None:
+    twin = Registration(HERE.name, "10.0.0.9", 3500)
+    terms, name = settings(server), HERE.name.field
+    old = HostEntry(twin.name, twin.internal, twin.frame_port, (), time.time() - 60)
+    async with registered(server) as host, registered(server, STRANGER, twin) as stranger:
+        for value in (
+            encode_host(Signer.of(terms.secrets), terms.hosts_place, old),
+            b"\0" * 40,
+            b"\0" * 1_000_000,
+            "",
+        ):
+            await wait_until(lambda: status(stranger).written > 3)
+            server.ask("HSET", "edge:hosts", name, value)
+            await some_beats(host)
+        assert status(host).contested == 0
+        assert host.status().state == "up"
+        server.ask("DEL", "edge:hosts")
+        server.ask("SET", "edge:hosts", "a string")
+        await wait_until(lambda: status(host).refused == "redis-wrong-type")
+        server.ask("DEL", "edge:hosts")
+        await wait_until(lambda: status(host).refused == "")
+        assert status(host).contested == 0
+
+
 async def test_a_stranger_leads_nobody_astray(server: RedisServer) -> None:
     stranger = Registration(HostName(7, 9), "203.0.113.66", 3500)
     async with (
@@ -137,6 +201,38 @@ async def test_too_many_entries_are_not_even_read(server: RedisServer) -> None:
         drops = one.directory.drops["entry-too-many"]
         await trio.sleep(0.3)
         assert one.directory.drops["entry-too-many"] <= drops + 1
+
+
+async def test_a_known_hosts_entry_that_turns_huge_costs_one_connection(
+    server: RedisServer,
+) -> None:
+    other = Registration(HostName(7, 3), "10.0.0.3", 3500)
+    async with reader(server) as one:
+        async with registered(server):
+            await wait_until(lambda: one.places == PLACES)
+        server.ask("HSET", "edge:hosts", "7.2", b"x" * 5_000_000)
+        await wait_until(lambda: one.directory.drops["redis-reply-too-long"] == 1)
+        await wait_until(lambda: one.directory.drops["entry-too-long"] >= 3)
+        async with registered(server, host=other):
+            await wait_until(lambda: (7, 0x300) in one.places)
+        assert one.client.statistics().lost == {"redis-reply-too-long": 1}
+        assert (7, 0x200) in one.places, "what was known stays, until it is too old"
+
+
+async def test_names_that_are_too_long_are_not_listed_again_and_again(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reader(server) as one, registered(server):
+        await wait_until(lambda: one.places == PLACES)
+        server.ask("HSET", "edge:hosts", b"x" * 5_000_000, "junk")
+        await wait_until(lambda: one.directory.drops["redis-reply-too-long"] >= 5)
+        assert one.client.statistics().lost == {"redis-reply-too-long": 1}
+        monkeypatch.setattr(reading, "LIST_PAUSE", 0.0)
+        server.ask("DEL", "edge:hosts")
+        other = Registration(HostName(7, 3), "10.0.0.3", 3500)
+        async with registered(server, host=other):
+            await wait_until(lambda: (7, 0x300) in one.places)
+        assert (7, 0x200) in one.places
 
 
 async def test_a_wrong_type_is_told_and_takes_nothing_away(

@@ -1,10 +1,12 @@
 """Real appliances: a host with transceivers, and two that only relay and have one public address.
 
-The kernel gives each client to one of the two; when that one is killed, to the other.
+The kernel gives each client to one of the two; when that one is killed, to the other. On one
+machine two share a port only if they are handed the sockets.
 """
 
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,7 +16,14 @@ from attrs import define
 
 from edge.control.statistics import RelayStatistics
 from edge.control.status import Status
-from tests.support.appliance import Appliance, attended, start_edge, wait_status, write_config
+from tests.support.appliance import (
+    Appliance,
+    attended,
+    start_edge,
+    start_edge_with,
+    wait_status,
+    write_config,
+)
 from tests.support.caller import LiveCall, calling
 from tests.support.peer import CHECK_INTERVAL
 from tests.support.redis_server import RedisServer, free_port, redis_server
@@ -95,14 +104,25 @@ async def hosts(directory: Path, redis: RedisServer | None) -> AsyncIterator[Hos
             }  # fmt: skip
             more = FLEET.format(**words)
             config = write_config(folder, relays=1, transceivers=transceivers, more=more)
-            if not transceivers:
+            if transceivers:
+                process = await start_edge("run", "--config", str(config))
+            else:
                 text = config.read_text()
                 config.write_text(
                     text.replace('listen = ["127.0.0.1:0"]', f'listen = ["{public}"]', 1)
                 )
-            process = await start_edge("run", "--config", str(config))
+                process = await start_relay(config, public)
             made[name] = await running.enter_async_context(attended(process, folder))
         yield Hosts(made["voice"], {"left": made["left"], "right": made["right"]})
+
+
+async def start_relay(config: Path, public: str) -> trio.Process:
+    host, _, port = public.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as shared:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared.bind((host, int(port)))
+        name = f"udp-0-{host}-{port}"
+        return await start_edge_with(name, shared, "run", "--config", str(config))
 
 
 def redis_up(status: Status) -> bool:

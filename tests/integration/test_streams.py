@@ -1,5 +1,6 @@
 """TCP clients of one relay worker, with the tests in the place of clients and transceivers."""
 
+import errno
 import os
 import socket
 import struct
@@ -25,7 +26,7 @@ from edge.routing.sockaddr import encode_sockaddr
 from edge.routing.ufrag import RoutingKey, UfragIssuer
 from edge.streams.connection import BACKLOG_BYTES_MAX
 from edge.streams.settings import StreamLimits
-from edge.streams.streams import Streams, StreamStatistics
+from edge.streams.streams import SHORTAGE_PAUSE, Streams, StreamStatistics
 from edge.udp import PAYLOAD_BYTES_MAX, open_udp_socket
 
 CLUSTER = 7
@@ -544,6 +545,47 @@ async def test_a_listener_that_was_shut_is_left_alone() -> None:
         assert (await bench.frame()).rows[0].payload == MEDIA
         with pytest.raises(ConnectionRefusedError):
             await bench.connect(1)
+
+
+async def test_a_listener_that_listens_again_is_served_again() -> None:
+    async with running_relay() as bench:
+        bench.listeners[0].shutdown(socket.SHUT_RDWR)
+        await bench.wait(lambda: bench.statistics.refused.get("not-acceptable") == 1)
+        bench.listeners[0].listen()
+        client = await bench.connect()
+        await client.send(check_for(0))
+        with trio.fail_after(5):
+            assert (await bench.frame()).rows[0].client == client.address
+
+
+class Listener(socket.socket):
+    """A listener on a system that says these things, and then that there is nobody."""
+
+    says: tuple[OSError | socket.socket, ...] = ()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if not self.says:
+            raise BlockingIOError
+        word, *rest = self.says
+        self.says = tuple(rest)
+        if isinstance(word, OSError):
+            raise word
+        return word, ("192.0.2.1", 5)
+
+
+async def test_errors_of_accept_and_of_what_was_accepted_end_nothing() -> None:
+    async with running_relay() as bench:
+        streams, closed = bench.relay.streams, socket.socket()
+        closed.close()
+        with Listener() as listener:
+            for number in (errno.EMFILE, errno.ENFILE, errno.EINVAL, errno.ENOTCONN):
+                listener.says = (OSError(number, "no"),)
+                assert streams.accept(listener, 7.0) == 7.0 + SHORTAGE_PAUSE
+            listener.says = (ConnectionAbortedError(), closed, closed)
+            assert streams.accept(listener, 7.0) is None
+        assert bench.statistics.refused == {"system-limit": 2, "not-acceptable": 4}
+        assert bench.statistics.connections == bench.statistics.half_open == 0
+        await bench.confirmed()
 
 
 async def test_busy_tcp_connections_do_not_hold_up_udp(monkeypatch: pytest.MonkeyPatch) -> None:

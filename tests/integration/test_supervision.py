@@ -277,15 +277,6 @@ async def test_a_second_appliance_on_the_same_state_is_refused(tmp_path: Path) -
         assert (await appliance.status()).workers
 
 
-async def test_workers_that_do_not_boot_in_time_end_the_service(tmp_path: Path) -> None:
-    """The supervisor gives it next to no time."""
-    config = write_config(tmp_path, supervisor="boot_timeout = 0.01")
-    status, errors = await run_to_end("run", "--config", str(config))
-    assert status == EX_CONFIG
-    assert "not ready in time" in errors
-    assert not (tmp_path / "control.sock").exists()
-
-
 async def test_a_quarter_of_all_packets_lost_in_the_handshake(tmp_path: Path) -> None:
     chance = random.Random(25)
     async with running_appliance(tmp_path) as appliance, contextlib.AsyncExitStack() as calls:

@@ -416,6 +416,43 @@ async def test_a_relay_takes_no_frames_but_those_of_members_transceivers() -> No
             client.recv(2048)
 
 
+async def test_a_transceiver_elsewhere_confirms_nobody_who_has_not_asked_for_it() -> None:
+    """Or it could have the relay send to whom it likes; a check to it is what it takes."""
+    fleet = make_fleet(TRANSCEIVER, RELAY)
+    with (
+        flow_memory() as memory,
+        running_relay_host(fleet, RELAY, (RELAY, 0), memory) as relay,
+        udp(TRANSCEIVER, fleet.frame_port + SLOT) as transceiver,
+        udp(TRANSCEIVER, fleet.frame_port + SLOT + 1) as neighbour,
+        udp("127.0.0.1") as client,
+    ):
+        there = RELAY, fleet.relay_port + 1
+        insider, other = Insider(transceiver), Insider(neighbour)
+        who = encode_sockaddr(*client.getsockname())
+
+        def confirm_and_deliver(member: Insider, payload: bytes) -> None:
+            for kind, data in ((frames.CONFIRM, b""), (frames.DELIVER, payload)):
+                member.send(frames.encode_frame(kind, 0, 0, [frames.Row(who, 0, data)]), there)
+
+        confirm_and_deliver(insider, b"to somebody who never sent anything")
+        expected = Counter({"confirm-unknown-flow": 1, "deliver-unknown-flow": 1})
+        await wait_for(lambda: relay.statistics().drops == expected)
+        assert relay.statistics().flows[0].confirmed == 0
+
+        client.sendto(check_for(), relay.public)
+        await wait_for(lambda: relay.statistics().flows[0].tentative == 1)
+        confirm_and_deliver(other, b"to the client of another")
+        expected += expected
+        await wait_for(lambda: relay.statistics().drops == expected)
+        assert relay.trunk().delivered == 0
+
+        confirm_and_deliver(insider, b"to its own")
+        await wait_for(lambda: relay.trunk().delivered == 1)
+        assert client.recv(2048) == b"to its own"
+        assert relay.statistics().flows[0].confirmed == 1
+        assert relay.statistics().drops == expected
+
+
 async def test_ufrags_that_lead_nowhere_are_dropped() -> None:
     fleet = make_fleet(TRANSCEIVER, RELAY)
     with (

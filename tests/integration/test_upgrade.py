@@ -4,15 +4,18 @@ import contextlib
 import os
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 import trio
 
+from edge.operate.client import REPLY_TIME, Connection, ControlError
+from edge.operate.protocol import OrderUpgrade
 from tests.integration.test_generations import slot_of, states
 from tests.integration.test_reload import assert_nothing_lost, reload, running
 from tests.integration.test_supervision import alive, children_of, wait_dead
-from tests.support.appliance import Appliance, write_config
+from tests.support.appliance import Appliance, wait_status, write_config
 from tests.support.caller import LiveCall, calling, new_credentials, offer, signaling
 from tests.support.program import Versions, running_version
 from tests.support.service_manager import FakeServiceManager
@@ -141,6 +144,53 @@ async def test_a_version_that_refuses_the_configuration_gets_nothing(
         assert {one.pid for one in (await appliance.status()).workers} == pids
         assert await version_of(appliance) == "1.0.0"
         await assert_nothing_lost([call])
+
+
+@pytest.mark.parametrize("module", ["supervisor", "relay", "transceiver/worker"])
+async def test_a_version_that_cannot_be_imported_gets_nothing(
+    tmp_path: Path, versions: Versions, module: str
+) -> None:
+    async with (
+        running_version(versions, tmp_path) as appliance,
+        calling(await appliance.origin()) as call,
+    ):
+        await call.wait_echo(10)
+        versions.install("2.0.0")
+        broken = tmp_path / "2.0.0" / "edge" / f"{module}.py"
+        broken.write_text('raise RuntimeError("it was not built well")\n')
+        line = await upgrade(appliance, "upgrade: nothing was changed|takes over|going on as")
+        assert "it was not built well" in line
+        assert appliance.process.poll() is None
+        assert await version_of(appliance) == "1.0.0"
+        await assert_nothing_lost([call])
+
+
+async def test_the_command_waits_for_a_check_that_takes_long(
+    tmp_path: Path, versions: Versions
+) -> None:
+    """Longer than other commands wait for their replies."""
+    async with running_version(versions, tmp_path) as appliance:
+        slow = f"import time; time.sleep({REPLY_TIME + 1.0} * ('check-config' in sys.argv))"
+        versions.install("2.0.0", slow)
+        arguments = ["upgrade", "--socket", str(appliance.control_socket)]
+        command = [str(tmp_path / "1.0.0" / "edge-program"), *arguments]
+        done = await trio.run_process(command, capture_stdout=True, cwd=tmp_path)
+        assert done.stdout == b"edge 2.0.0 takes over\n"
+        await appliance.wait_line("upgrade: going on as")
+        await wait_status(appliance, lambda status: status.version == "2.0.0", timeout=30.0)
+
+
+async def test_a_command_that_hears_nothing_says_that_the_upgrade_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with (
+            Connection([path], reply_time=0.05) as connection,
+            pytest.raises(ControlError, match="no reply in time; it goes on with it") as refused,
+        ):
+            connection.ask(OrderUpgrade())
+    assert refused.value.exit_status == os.EX_TEMPFAIL
 
 
 async def test_workers_of_a_new_version_that_do_not_start_leave_the_former_ones_at_work(

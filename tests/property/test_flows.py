@@ -34,14 +34,17 @@ class FlowModel(RuleBasedStateMachine):
     def propose(self, client: bytes, owner: int) -> None:
         assert self.table.propose(client, owner) == (self.live(client) == owner)
 
-    @rule(client=CLIENTS, owner=OWNERS)
-    def confirm(self, client: bytes, owner: int) -> None:
-        verdict = self.table.confirm(client, owner)
+    @rule(client=CLIENTS, owner=OWNERS, only_met=st.booleans())
+    def confirm(self, client: bytes, owner: int, only_met: bool) -> None:
+        found = self.table.find(client)
+        verdict = self.table.confirm(client, owner, only_met=only_met)
         known = self.live(client)
         if known == owner:
             assert verdict is Verdict.KNOWN
         elif known != UNKNOWN:
             assert verdict is Verdict.CONFLICT
+        elif only_met and found != owner:
+            assert verdict is Verdict.UNMET
         elif verdict is Verdict.ADDED:
             self.confirmed[client] = owner, self.generation
         else:

@@ -1,7 +1,9 @@
 """The real appliance, as an operator would start it: ``edge run`` with a configuration file."""
 
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -220,6 +222,24 @@ async def start_edge(*arguments: str) -> trio.Process:
     return await trio.lowlevel.open_process(
         [sys.executable, "-m", "edge", *arguments], stderr=subprocess.PIPE
     )
+
+
+async def start_edge_with(name: str, kept: socket.socket, *arguments: str) -> trio.Process:
+    """``start_edge`` as a service manager does that has kept a socket under a name."""
+    return await trio.lowlevel.open_process(
+        [sys.executable, "-c", _AS_KEPT, str(kept.fileno()), "-m", "edge", *arguments],
+        env=os.environ | {"LISTEN_FDS": "1", "LISTEN_FDNAMES": name},
+        pass_fds=[kept.fileno()],
+        stderr=subprocess.PIPE,
+    )
+
+
+_AS_KEPT = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 
 
 def _all_heard(status: Status) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
+from edge.fleet.map import FleetKey
 from edge.routing.numbers import transceiver_number
 from edge.signal.host import Report, SessionRequest, StateReport
 from edge.signal.messages import Bye, Error, Layer, LayerState, State
@@ -98,6 +99,7 @@ class Worker:
     requests: list[SessionRequest] = field(factory=list)
     drops: Counter[str] = field(factory=Counter)
     """Of the control channel."""
+    federation: Federation | None = None
     failure: Exception | None = None
     admit: Callable[[SessionRequest], Permit | None] = field(default=lambda _: None)
 
@@ -130,6 +132,11 @@ class Worker:
     @property
     def living(self) -> list[Owned]:
         return [each for each in self.sessions.values() if each.ended is None]
+
+    def use_fleet_keys(self, *keys: FleetKey) -> None:
+        """Do as the supervisor's order says."""
+        assert self.federation is not None
+        self.federation.use_keys(list(keys))
 
     def die(self) -> None:
         """Close all of its connections, as the kernel does for a process that was killed."""
@@ -232,6 +239,7 @@ async def _run(
                 if index != worker.index
             }
             federation = Federation(worker.peers, is_open=True) if worker.peers else None
+            worker.federation = federation
             if federation is not None:
                 worker.drops = federation.drops
             worker.host = Host(

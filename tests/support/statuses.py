@@ -139,5 +139,7 @@ def status(*workers: WorkerStatus) -> Status:
         tcp=["203.0.113.7:443"],
         signaling=["127.0.0.1:8080"],
         workers=list(workers or both),
-        registration=RegistrationStatus(state="up", server="192.0.2.9:6379", written=9, refused=""),
+        registration=RegistrationStatus(
+            state="up", server="192.0.2.9:6379", written=9, refused="", contested=2
+        ),
     )

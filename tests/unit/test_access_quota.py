@@ -122,6 +122,17 @@ def test_a_clock_that_was_set_back_does_not_lock_anyone_out() -> None:
     quotas.count_offer([address], NOW - 3600 + 30.001)
 
 
+def test_who_had_spent_all_while_the_clock_was_ahead_waits_no_longer_than_others() -> None:
+    quotas = view(make_memory())
+    address = account("a", offers_per_minute=2)
+    for _ in range(2):
+        quotas.count_offer([address], NOW + 3600)
+    assert refused_offer(quotas, address).retry_after == pytest.approx(30)
+    assert refused_offer(quotas, address, now=NOW + 15).retry_after == pytest.approx(15)
+    quotas.count_offer([address], NOW + 30.001)
+    refused_offer(quotas, address, now=NOW + 30.002)
+
+
 def test_who_has_sessions_is_not_forgotten_and_the_longest_idle_goes_first() -> None:
     quotas = view(make_memory(0))  # the smallest: 16 slots
     busy = [account(f"b{number}", 1, 1) for number in range(PROBES - 2)]

@@ -263,3 +263,24 @@ def test_run_with_unusable_keys_exits_78(tmp_path: Path) -> None:
     assert done.returncode == 78
     assert "chmod 600" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[steering]\ndatabase = "{folder}/none.mmdb"\n', "No such file"),
+        ('[steering]\ndatabase = "{folder}/edge.toml"\n', "not a usable database"),
+        (
+            '[signal]\ntls_certificate = "{folder}/none.pem"\ntls_key = "{folder}/none.key"\n',
+            "none.key: No such file",
+        ),
+    ],
+)
+def test_files_that_it_names_are_looked_at(
+    table: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "edge.toml", table.format(folder=tmp_path))
+    assert cli.main(["check-config", str(path)], {}) == 78
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.out == ""

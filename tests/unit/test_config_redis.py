@@ -79,6 +79,26 @@ def test_the_password_may_be_in_a_file() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["", "redis", "redis-1.example.com", "_a.b_c", "192.0.2.1", "2001:db8::1", "a" * 63]
+)
+def test_a_certificate_may_name_a_host(name: str) -> None:
+    config = decode(f'addresses = ["h:1"]\ntls = true\nserver_name = "{name}"')
+    settings = directory_settings(config, KEYS)
+    assert settings is not None
+    assert settings.redis.tls == RedisTls(None, name or None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".x", "x.", "x..y", ".", "-x", "x-", "*", "*.x", "a" * 64, "a." * 127, "é", "a b", "a/b",
+     "a:1", "[::1]", "fe80::1%lo", "a\\u0000b"],
+)  # fmt: skip
+def test_what_no_certificate_names_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"redis\.server_name: "):
+        decode(f'addresses = ["h:1"]\ntls = true\nserver_name = "{name}"')
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ('addresses = ["redis"]', "redis.addresses[0]: 'redis' is not like"),

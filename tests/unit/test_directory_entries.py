@@ -154,6 +154,20 @@ def test_an_older_entry_takes_nothing_back() -> None:
     assert directory.drops == {"entry-stale": 1}
 
 
+def test_what_was_read_while_the_clock_was_ahead_gives_way_once_it_is_right() -> None:
+    directory = make_directory()
+    ahead = NOW + 3600
+    gone = evolve(ENTRY, name=HostName(7, 19), written_at=ahead)
+    for entry in (evolve(ENTRY, written_at=ahead), gone):
+        note(directory, entry, ahead)
+    note(directory, evolve(ENTRY, internal="10.0.0.99"), NOW)
+    assert directory.places()[7, 0x1203] == ("10.0.0.99", 3503)
+    assert not directory.drops
+    assert len(directory) == 2
+    directory.prune(NOW)
+    assert len(directory) == 1, "the other one has not renewed its entry since"
+
+
 def test_forged_stale_and_odd_entries_are_counted_and_lead_nowhere() -> None:
     directory = make_directory()
     note(directory, evolve(ENTRY, written_at=NOW - 60), NOW)

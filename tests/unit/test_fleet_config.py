@@ -39,7 +39,7 @@ internal = "10.0.0.1"
 site = "fra"
 cluster = "fra"
 number = 3
-internal = "fd00:0::2"
+internal = "10.0.0.2"
 [hosts.sgp1]
 site = "sgp"
 internal = "10.0.3.1"
@@ -85,20 +85,33 @@ def test_a_fleet_becomes_a_map() -> None:
     assert fleet.cluster_id == 7
     assert [each.name for each in fleet.peers] == ["fra2", "sgp1"]
     assert fleet.here.site.relays == (("203.0.113.5", 3478), ("2001:db8::5", 3478))
-    assert fleet.frame_address(7, transceiver_number(3, 5)) == ("fd00::2", 3505)
+    assert fleet.frame_address(7, transceiver_number(3, 5)) == ("10.0.0.2", 3505)
     assert fleet.frame_address(7, transceiver_number(0, 63)) == ("10.0.0.1", 3563)
     assert fleet.frame_address(7, transceiver_number(1, 0)) is None
     assert fleet.frame_address(8, transceiver_number(0, 0)) is None
     assert fleet.frame_address(7, 3 << 8 | 64) is None, "no slot has this number"
     second = fleet.member(7, 3)
     assert second is not None
-    assert fleet.member_at("fd00::2") == second
+    assert fleet.member_at("10.0.0.2") == second
     assert fleet.member_at("10.0.0.9") is None
-    assert fleet.control_address(second) == ("fd00::2", 3490)
+    assert fleet.control_address(second) == ("10.0.0.2", 3490)
     relay_only = fleet.member_at("10.0.3.1")
     assert relay_only is not None
     assert relay_only.cluster is None
     assert pickle.loads(pickle.dumps(fleet)) == fleet
+
+
+def test_a_fleet_may_be_on_ipv6_alone() -> None:
+    hosts = GOOD["hosts"]
+    for number, old in enumerate(("10.0.0.1", "10.0.0.2", "10.0.3.1"), 1):
+        hosts = hosts.replace(old, f"fd00:0::{number}")
+    fleet = fleet_map(decode_config(text(hosts=hosts), "edge.toml"))
+    assert fleet is not None
+    assert fleet.frame_address(7, transceiver_number(3, 5)) == ("fd00::2", 3505)
+    assert [fleet.control_address(each) for each in fleet.peers] == [
+        ("fd00::2", 3490),
+        ("fd00::3", 3490),
+    ]
 
 
 def test_a_host_alone_has_no_map() -> None:
@@ -135,8 +148,16 @@ def test_a_host_that_only_relays() -> None:
             "hosts.fra2.number: expected an integer <= 255"]),
         ({"hosts": "10.0.3.1 -> 10.0.0.1"}, [
             'hosts.sgp1.internal: 10.0.0.1 is already the address of host "fra1"']),
+        ({"hosts": "10.0.0.2 -> fd00:0::2"}, [
+            ('hosts.fra2.internal: fd00::2 is IPv6 and the address of host "fra1" is IPv4: they '
+            "cannot reach each other")]),
+        ({"hosts": "10.0.0.1 -> fd00::1"}, [
+            ('hosts.fra2.internal: 10.0.0.2 is IPv4 and the address of host "fra1" is IPv6: they '
+            "cannot reach each other")]),
         ({"hosts": "10.0.0.1 -> 0.0.0.0"}, [
             "hosts.fra1.internal: other hosts need one address, not a wildcard"]),
+        ({"hosts": "10.0.0.1 -> 255.255.255.255"}, [
+            "hosts.fra1.internal: '255.255.255.255' is the broadcast address"]),
         ({"clusters": GOOD["clusters"] + '[clusters.nyc]\nid = 7\nsite = "sgp"'}, [
             'clusters.nyc.id: id 7 is already taken by cluster "fra"']),
         ({"sites": "latitude = 50.11 -> latitude = 150.11"}, [

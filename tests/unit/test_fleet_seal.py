@@ -8,6 +8,8 @@ from edge.errors import FrameError
 from edge.fleet import seal
 from edge.fleet.map import FleetKey
 from edge.fleet.seal import (
+    COUNTS_ON,
+    ERAS,
     FRESH,
     HEADER,
     OVERHEAD_BYTES,
@@ -184,3 +186,63 @@ def test_entrances_differ_by_address_port_and_transport() -> None:
     }
     assert len(ids) == 4
     assert entrance_id("203.0.113.5", 3478) == ENTRANCE
+
+
+def test_a_sender_whose_clock_was_ahead_is_heard_as_soon_as_it_is_right() -> None:
+    one, two = opener(), sealer()
+    assert reason(one, two.seal(ENTRANCE, (FRAME,), NOW)) is None
+    ahead = two.seal(ENTRANCE, (FRAME,), NOW + 3600)
+    assert reason(one, ahead) == "frame-stale"
+    right = [two.seal(ENTRANCE, (FRAME,), NOW + 1) for _ in range(3)]
+    assert [reason(one, each, now=NOW + 1) for each in right] == [None] * 3
+    assert [reason(one, each, now=NOW + 1) for each in right] == ["frame-replayed"] * 3
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_two_clocks_that_were_ahead_and_are_put_right_lose_nothing(restarts: bool) -> None:
+    one, two = opener(), sealer()
+    ahead = [two.seal(ENTRANCE, (FRAME,), NOW + 3600) for _ in range(WINDOW + 20)]
+    assert [reason(one, each, now=NOW + 3600) for each in ahead] == [None] * len(ahead)
+    if restarts:
+        two = FrameSealer(KeyRing((FIRST,)), RELAY, TRANSCEIVER, era=7)
+    right = two.seal(ENTRANCE, (FRAME,), NOW + 1)
+    assert reason(one, right, now=NOW + 1) is None
+    later = [reason(one, each, now=NOW + 3600) for each in ahead]
+    assert later == ["frame-replayed"] * len(ahead), "their time comes a second time"
+
+
+def test_a_clock_that_goes_back_a_little_begins_no_era() -> None:
+    one, two = opener(), sealer()
+    behind = NOW - COUNTS_ON + 0.001
+    frames = [two.seal(ENTRANCE, (FRAME,), now) for now in (NOW, behind)]
+    assert [each[HEADER.size - 1] for each in frames] == [0, 0]
+    assert [reason(one, each, now=behind) for each in frames] == [None, None]
+    assert two.seal(ENTRANCE, (FRAME,), NOW - COUNTS_ON - 0.001)[HEADER.size - 1] == 1
+
+
+def test_eras_come_round() -> None:
+    two = FrameSealer(KeyRing((FIRST,)), RELAY, TRANSCEIVER, era=255)
+    two.seal(ENTRANCE, (FRAME,), NOW + 3600)
+    data = two.seal(ENTRANCE, (FRAME,), NOW)
+    assert data[HEADER.size - 1] == 0
+    assert reason(opener(), data) is None
+
+
+def test_a_sender_and_its_successor_may_overlap() -> None:
+    one = opener()
+    two, three = (FrameSealer(KeyRing((FIRST,)), RELAY, TRANSCEIVER, era=era) for era in (9, 4))
+    for _ in range(WINDOW):
+        data = [each.seal(ENTRANCE, (FRAME,), NOW) for each in (two, three)]
+        assert [reason(one, each) for each in data] == [None, None]
+        assert [reason(one, each) for each in data] == ["frame-replayed"] * 2
+
+
+def test_of_former_eras_only_the_end_is_remembered() -> None:
+    one = opener()
+    for era in range(ERAS):
+        two = FrameSealer(KeyRing((FIRST,)), RELAY, TRANSCEIVER, era=era)
+        for _ in range(3):
+            assert reason(one, two.seal(ENTRANCE, (FRAME,), NOW)) is None
+    eras = one._senders[RELAY]._eras
+    assert len(eras) == ERAS
+    assert sum(len(each._taken) + len(each._order) for each in eras.values()) == 6

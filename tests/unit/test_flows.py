@@ -106,3 +106,14 @@ def test_release_ends_only_the_owners_own_flow() -> None:
     table.propose(CLIENT, 3)
     table.release(CLIENT, 3)
     assert table.find(CLIENT) == UNKNOWN
+
+
+def test_a_confirmation_that_must_be_met_is_for_who_sent_that_owner_a_check() -> None:
+    table = make_table()
+    assert table.confirm(CLIENT, 1, only_met=True) is Verdict.UNMET
+    table.propose(CLIENT, 2)
+    assert table.confirm(CLIENT, 1, only_met=True) is Verdict.UNMET
+    assert table.find(CLIENT) == 2, "nothing has changed"
+    assert table.confirm(CLIENT, 2, only_met=True) is Verdict.ADDED
+    assert table.confirm(CLIENT, 2, only_met=True) is Verdict.KNOWN
+    assert table.confirm(CLIENT, 1, only_met=True) is Verdict.CONFLICT

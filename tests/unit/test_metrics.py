@@ -64,6 +64,7 @@ R = {"worker": "relay-0"}
         ("edge_redis_hosts", R, 6),
         ("edge_registered", {}, 1),
         ("edge_registration_writes_total", {}, 9),
+        ("edge_registration_conflicts_total", {}, 2),
         ("edge_sessions", T, 2),
         ("edge_sessions_by_key", T | {"key": "3"}, 1),
         ("edge_sessions_ended_total", T | {"reason": "client-bye"}, 3),

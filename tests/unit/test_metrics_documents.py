@@ -186,6 +186,7 @@ def test_the_dashboard_is_whole() -> None:
         "edge_redis_connections_total",
         "edge_redis_distrusted_registrations_total",
         "edge_registration_writes_total",
+        "edge_registration_conflicts_total",  # an alert's
         "edge_backend_sent_messages_total",
         "edge_backend_received_messages_total",
         "edge_backend_drops_total",

@@ -1,12 +1,13 @@
 """Positions by address, from a database that the test makes."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge.errors import ConfigError
-from edge.steering.database import NOWHERE, PositionDatabase
+from edge.steering.database import NOWHERE, PositionDatabase, check_database
 from edge.steering.position import Position
 from edge.steering.visitor import Whereabouts
 from tests.support.positions import FRANKFURT, NEW_YORK, place_record, write_positions
@@ -76,6 +77,50 @@ def test_ipv6_in_a_database_of_ipv4(tmp_path: Path) -> None:
     assert database.find("2001:db8::1") == NOWHERE
     assert database.find("192.0.2.1").country == "DE"
     database.close()
+
+
+def test_a_damaged_entry_says_nothing_and_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "city.mmdb"
+    write_positions(path, {"192.0.2.0/24": FRANKFURT})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"iso_code") - 1] = 0x0F  # a type that there is not
+    path.write_bytes(content)
+    database = PositionDatabase(path)
+    for times in (1, 2):
+        assert database.find("192.0.2.1") == NOWHERE
+        assert database.damaged == times
+    assert database.find("198.51.100.1") == NOWHERE
+    assert database.find("no address") == NOWHERE
+    assert database.damaged == 2
+    database.close()
+
+
+def test_a_small_file_that_unfolds_to_a_large_entry_costs_little(tmp_path: Path) -> None:
+    """Lists of lists of lists, each of which is written once and pointed to twenty times."""
+    path = tmp_path / "bomb.mmdb"
+    entry: Any = {"iso_code": "DE"}
+    for _ in range(4):
+        entry = [entry] * 20
+    write_positions(path, {"192.0.2.0/24": entry})
+    assert path.stat().st_size < 10_000
+    database = PositionDatabase(path)
+    began = time.process_time()
+    assert database.find("192.0.2.1") == NOWHERE
+    assert time.process_time() - began < 1.0
+    assert database.damaged == 1
+    database.close()
+
+
+def test_a_check_takes_what_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "city.mmdb"
+    write_positions(path, {"192.0.2.0/24": FRANKFURT})
+    check_database(path)
+    for content in (b"", b"<html>401</html>", path.read_bytes()[:-200]):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"city\.mmdb: not a usable database"):
+            check_database(path)
+        with pytest.raises(ConfigError, match=r"city\.mmdb: not a usable database"):
+            PositionDatabase(path)
 
 
 def test_no_database() -> None:

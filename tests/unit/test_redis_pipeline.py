@@ -4,7 +4,7 @@ import pytest
 
 from edge.errors import StoreError
 from edge.redis.pipeline import Pipeline
-from edge.redis.resp import REPLY_BYTES_MAX, Replies, Reply, encode_command
+from edge.redis.resp import Replies, Reply, encode_command
 
 
 def test_a_command_travels_as_an_array_of_bulk_strings() -> None:
@@ -100,10 +100,3 @@ def test_what_is_no_answer_ends_the_connection(junk: bytes) -> None:
     with pytest.raises(StoreError) as caught:
         Pipeline(1.0).receive(junk)
     assert caught.value.reason == "redis-protocol"
-
-
-def test_an_endless_reply_ends_the_connection() -> None:
-    replies = Replies()
-    replies.receive(b"$999999999\r\n" + bytes(REPLY_BYTES_MAX - 20))
-    with pytest.raises(StoreError, match="redis-reply-too-long"):
-        replies.receive(bytes(30))

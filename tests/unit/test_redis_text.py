@@ -92,5 +92,10 @@ def test_trouble_is_said_first() -> None:
     lines = list(redis_section(status(FULL, registration=refused)))
     assert lines[0].endswith("REFUSES WRITES: redis-out-of-memory")
     assert lines[1] == "registered NO: redis-denied"
+    twin = RegistrationStatus(
+        state="up", server="s", written=3, refused="", contested=1, rival="10.0.0.9"
+    )
+    text = "registered BUT SO IS 10.0.0.9, as the same host: their lists of hosts differ"
+    assert text in redis_section(status(DOWN, registration=twin))
     gone = RegistrationStatus(state="down", server="", written=3, refused="")
     assert "registered NO: Redis is down" in redis_section(status(DOWN, registration=gone))

@@ -124,7 +124,25 @@ def test_keys_rotate_without_a_refusal() -> None:
             join(one, other)
             assert one.established
             assert other.established
-            assert one.key_id == other.key_id == calling[0].id
+            assert one.key_is_first
+            assert one.key_in_force
+            assert other.key_in_force
+
+
+def test_an_end_knows_when_its_key_has_been_removed() -> None:
+    for calls in (True, False):
+        ring = KeyRing((OLD,))
+        one = SecureEnd(ring, A, B, calls=calls, entropy=os.urandom)
+        join(one, answerer(here=B, there=A)) if calls else join(caller(here=B, there=A), one)
+        for keys, in_force, is_first in (
+            ((OLD, NEW), True, True),
+            ((NEW, OLD), True, False),
+            ((NEW,), False, False),
+            ((FleetKey(OLD.id, NEW.key),), False, False),
+            ((OLD,), True, True),
+        ):
+            ring.use(keys)
+            assert (one.key_in_force, one.key_is_first) == (in_force, is_first)
 
 
 def test_a_key_that_has_gone_is_refused() -> None:

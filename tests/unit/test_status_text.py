@@ -141,3 +141,11 @@ def test_a_drain_shows() -> None:
 )
 def test_spans_have_two_units(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_a_version_that_is_installed_and_does_not_run_is_named() -> None:
+    status = Status(version="1.0.0", uptime=1.0, udp=[], tcp=[], signaling=[], workers=[])
+    text = "INSTALLED  edge 2.0.0, which does not run yet: edge upgrade"
+    assert text in render_status(status, installed="2.0.0")
+    assert "INSTALLED" not in render_status(status, installed="1.0.0")
+    assert "INSTALLED" not in render_status(status)

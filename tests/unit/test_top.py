@@ -2,6 +2,7 @@
 
 import io
 
+from attrs import evolve
 from msgspec import structs
 from rich.console import Console
 
@@ -15,7 +16,7 @@ from edge.control.statistics import (
 )
 from edge.control.status import DrainStatus, Status, WorkerKind, WorkerStatus
 from edge.operate.rates import Rates, compare
-from edge.operate.top import draw
+from edge.operate.top import picture_of
 
 
 def relay(packets: int, drops: dict[str, int]) -> RelayStatistics:
@@ -78,9 +79,9 @@ def two_looks(pid: int = 7) -> Rates:
     return compare(before, after, 2.0)
 
 
-def text_of(rates: Rates) -> str:
-    console = Console(file=io.StringIO(), width=80)
-    console.print(draw(rates))
+def text_of(rates: Rates, width: int = 80, *, folds: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(picture_of(rates, folds=folds))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -136,3 +137,13 @@ def test_it_fits_into_80_columns() -> None:
     assert "<=100 ms" in text
     assert " 100k/s " in text
     assert "…" not in text
+
+
+def test_a_narrow_terminal_is_asked_for_no_character_that_it_may_lack() -> None:
+    rates = two_looks()
+    rates = evolve(rates, drops={**rates.drops, "a-reason-with-a-long-name" * 3: 4.0})
+    for width in (20, 40, 60):
+        text = text_of(rates, width, folds=True)
+        assert text.isascii(), width
+        assert max(map(len, text.splitlines())) <= width
+        assert not text_of(rates, width).isascii(), "figures that are cut look so"
