@@ -153,7 +153,8 @@ class IceLiteAgent(Machine[IceEvent]):
     def restart(self, local: Credentials, now: float) -> None:
         """Answer checks with these credentials too, and let them take over once the peer is there.
 
-        A restart that is under way is given up for the new one.
+        A restart that is under way is given up for the new one, which gets the addresses that it
+        has validated: the peer may have moved there already (Chromium sends before it nominates).
 
         Raises:
             LocalProtocolError: they are answered already; a restart needs others.
@@ -163,7 +164,11 @@ class IceLiteAgent(Machine[IceEvent]):
             return
         if self.answers(local):
             raise LocalProtocolError("ICE restarts with new credentials only")
-        self._forget_next()
+        if self._next is not None:
+            for pair in self._pairs.values():
+                if pair.local == self._next.local:
+                    pair.local = local
+            self._forget_next()
         self._next = _Limited(local, now + RESTART_TIMEOUT)
 
     def answers(self, local: Credentials) -> bool:

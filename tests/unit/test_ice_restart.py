@@ -207,6 +207,27 @@ def test_a_second_restart_takes_the_place_of_one_under_way(peer: Peer) -> None:
     assert peer.check(NEWER, B, 0.4, nominate=True) == [PeerValidated(B), PairSelected(B)]
 
 
+def test_a_second_restart_keeps_where_the_peer_has_moved(peer: Peer) -> None:
+    """Chromium sends from an address once a check from there was answered."""
+    peer.agent.restart(NEW, 0.1)
+    peer.check(NEW, B, 0.2)
+    peer.agent.restart(NEWER, 0.3)
+    assert peer.agent.valid(B)
+    peer.check(NEWER, C, 0.4, nominate=True)
+    assert peer.agent.valid(B), "the peer moves when it has the answer"
+    assert peer.agent.selected == C
+
+
+def test_a_second_restart_that_comes_to_nothing_leaves_nothing(peer: Peer) -> None:
+    peer.agent.restart(NEW, 0.1)
+    peer.check(NEW, B, 0.2)
+    peer.agent.restart(NEWER, 0.3)
+    peer.check(OLD, A, 20.0)
+    peer.agent.handle_timeout(0.3 + RESTART_TIMEOUT)
+    assert not peer.agent.valid(B)
+    assert peer.agent.valid(A)
+
+
 def test_one_restart_after_another(peer: Peer) -> None:
     peer.agent.restart(NEW, 0.1)
     peer.check(NEW, B, 0.2, nominate=True)
