@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,11 @@ def test_any_value_of_any_key_is_taken_or_named(index: int, value: str) -> None:
 
 
 hosts = st.ip_addresses().filter(
-    lambda ip: not ip.is_multicast and not (ip.version == 6 and ip.ipv4_mapped)
+    lambda ip: (
+        not ip.is_multicast
+        and not (ip.version == 6 and ip.ipv4_mapped)
+        and ip != IPv4Address("255.255.255.255")
+    )
 )
 
 
