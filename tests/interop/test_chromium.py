@@ -108,8 +108,8 @@ async def test_a_call_through_the_page(tmp_path: Path) -> None:
         rows = await browser.evaluate(WATERFALL)
         reached = {row["stage"]: float(row["ms"]) for row in rows}
         assert tuple(reached) == STAGES
-        for earlier, later in (("answer", "ice"), ("ice", "dtls"), ("dtls", "audio")):
-            assert reached[earlier] <= reached[later]
+        # A busy browser tells of its connection later than of the track.
+        assert reached["answer"] <= min(reached["ice"], reached["dtls"], reached["audio"])
         figures = await browser.evaluate("edgeFigures")
         assert figures["serverTimings"].keys() == set(LAYERS)
         print("setup", figures["timings"], "on the server", figures["serverTimings"])
