@@ -90,7 +90,7 @@ class _Endpoint:
         try:
             if self._connections <= CONNECTIONS_MAX:
                 await self._converse(HttpConnection(stream, stream, self._turnstile, _LIMITS))
-        except Exception:
+        except Exception:  # of one connection: the supervisor has more to do
             logger.exception("a request for metrics has failed")
         finally:
             self._connections -= 1

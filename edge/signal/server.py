@@ -117,7 +117,7 @@ class _Server:
             scope.deadline = trio.current_time() + 2 * self._settings.close_timeout
             try:
                 conversation.go_away()
-            except Exception:
+            except Exception:  # the others have to be told, too
                 logger.exception("a session cannot be closed")
 
     async def _serve(
@@ -229,7 +229,7 @@ class _Server:
             return await self._doors.answer(resource, head, visitor, receive_body)
         except trio.BrokenResourceError:
             return None
-        except Exception:
+        except Exception:  # of one request: its client is told, and the connection goes on
             logger.exception("connection %d: a request has failed", number)
             return error_response(500, "internal", "The server has failed.")
 

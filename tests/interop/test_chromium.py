@@ -111,8 +111,10 @@ async def test_a_call_through_the_page(tmp_path: Path) -> None:
         # A busy browser tells of its connection later than of the track.
         assert reached["answer"] <= min(reached["ice"], reached["dtls"], reached["audio"])
         figures = await browser.evaluate("edgeFigures")
-        assert figures["serverTimings"].keys() == set(LAYERS)
-        print("setup", figures["timings"], "on the server", figures["serverTimings"])
+        on_server = figures["serverTimings"]
+        assert on_server.keys() == set(LAYERS)
+        assert on_server["ice"] <= on_server["dtls"] <= on_server["media"]
+        print("setup", figures["timings"], "on the server", on_server)
         assert all(await browser.evaluate(CHART_TEXTS))
 
         await browser.screenshot(ARTIFACTS / "chromium-desktop.png")

@@ -16,7 +16,7 @@ from edge.client.connection import CONNECT_TIMEOUT
 from edge.signal.messages import Resumed
 from tests.adversary.hosts import calling_from, relays_of, transceivers_of
 from tests.interop.test_chromium import CALL_IS_UP, hears_the_echo
-from tests.sites.library import calling_by_library
+from tests.sites.client import calling_by_client
 from tests.sites.scene import (
     FLEET_KEYS,
     INTERNAL,
@@ -198,7 +198,7 @@ async def test_a_client_loses_signaling_and_session_with_one_host(tmp_path: Path
     async with three_sites(tmp_path, started=started, grace=GRACE, more=more) as scene:
         client = scene.host("client")
         name, nyc = scene.url(SIGNALING_NAME), scene.url(INTERNAL["nyc"])
-        async with calling_by_library(client, name, ping_interval=PING_INTERVAL) as (call, media):
+        async with calling_by_client(client, name, ping_interval=PING_INTERVAL) as (call, media):
             assert cluster_of(media.session) == 1
             await scene.kill("fra")
             killed_at = trio.current_time()
@@ -209,11 +209,11 @@ async def test_a_client_loses_signaling_and_session_with_one_host(tmp_path: Path
             await wait_event(call, Reconnecting, 2 * PING_INTERVAL + SLOWNESS)
             print(f"signaling and session on a dead host: noticed after {since():.1f} s")
             echoed = media.peer.record.echoed
-            async with calling_by_library(client, nyc, ping_interval=PING_INTERVAL) as (_, other):
+            async with calling_by_client(client, nyc, ping_interval=PING_INTERVAL) as (_, other):
                 print(f"a new call elsewhere is heard after {since():.1f} s")
                 assert cluster_of(other.session) == 2
             scene.move_signaling("nyc")
-            async with calling_by_library(client, name, ping_interval=PING_INTERVAL) as (_, again):
+            async with calling_by_client(client, name, ping_interval=PING_INTERVAL) as (_, again):
                 print(f"one by the same name, which was moved, after {since():.1f} s")
                 assert cluster_of(again.session) == 2
             with trio.fail_after(GRACE + MARGIN + SLOWNESS):
@@ -229,7 +229,7 @@ async def test_a_call_outlives_the_host_of_its_signaling(tmp_path: Path) -> None
     async with three_sites(tmp_path, started=started, more=more) as scene:
         scene.move_signaling("nyc")
         client, name = scene.host("client"), scene.url(SIGNALING_NAME)
-        async with calling_by_library(client, name, ping_interval=PING_INTERVAL) as (call, media):
+        async with calling_by_client(client, name, ping_interval=PING_INTERVAL) as (call, media):
             assert cluster_of(media.session) == 1
             await media.wait_echo(50)
             forget_gaps(media)

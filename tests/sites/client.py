@@ -42,7 +42,7 @@ def at_host(host: Namespace) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def calling_by_library(
+async def calling_by_client(
     host: Namespace, url: str, *, ping_interval: float
 ) -> AsyncIterator[tuple[Call, LiveCall]]:
     """Open a call from a host, and wait until it hears an echo."""
