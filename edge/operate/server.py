@@ -119,7 +119,7 @@ async def _converse(stream: trio.SocketStream, answer: Answer) -> None:
 
 async def _next_line(stream: trio.SocketStream, buffered: bytearray) -> bytes | None:
     """Return the next line without its end; None at the end of the stream, or if it is too long."""
-    while (end := buffered.find(b"\n")) < 0:
+    while (end := buffered.find(b"\n", 0, REQUEST_BYTES_MAX + 1)) < 0:
         if len(buffered) > REQUEST_BYTES_MAX:
             text = f"a request has {REQUEST_BYTES_MAX} bytes at most"
             await _send(stream, Refused(code=RefusalCode.BAD_REQUEST, message=text))

@@ -119,11 +119,13 @@ async def test_a_defect_ends_one_conversation_only(
     assert first.exc_info is not None
 
 
-async def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["without end", "with one"])
+async def test_a_line_that_is_too_long_is_refused(tmp_path: Path, end: bytes) -> None:
     async with serving(tmp_path) as path:
-        (refused,) = await talk(path, b"x" * (REQUEST_BYTES_MAX + 1))
+        (refused,) = await talk(path, b"x" * (REQUEST_BYTES_MAX + 1) + end)
     assert isinstance(refused, Refused)
     assert refused.code == "bad-request"
+    assert "bytes at most" in refused.message
 
 
 async def test_another_version_is_told_so(tmp_path: Path) -> None:
